@@ -111,7 +111,7 @@ func TestRecordPrefersThePersonsChoice(t *testing.T) {
 func TestRecordKeepsItsShapeInJSON(t *testing.T) {
 	k := DeviceKey{1, 2, 3}
 	r := Record{ID: IDOfKey(k), Key: &k, MACs: []MAC{{2, 0, 0, 0, 0, 1}}, State: DeviceAdopted, Address: netip.MustParseAddr("192.168.1.200"),
-		Report: &Report{Managed: "eth0", Interfaces: []Interface{{Name: "eth0", Addresses: []Address{{Prefix: netip.MustParsePrefix("192.168.1.5/24")}}}}},
+		Report:  &Report{Managed: "eth0", Interfaces: []Interface{{Name: "eth0", Addresses: []Address{{Prefix: netip.MustParsePrefix("192.168.1.5/24")}}}}},
 		Desired: &Settings{Generation: 3, AddressingType: AddressingStatic, Address: netip.MustParsePrefix("192.168.1.200/24")}}
 	b, err := json.Marshal(r)
 	if err != nil {
