@@ -134,8 +134,14 @@ type Rates struct {
 type MulticastFact struct {
 	Installed  bool     `json:"Installed"`
 	Running    bool     `json:"Running"`
-	Configured bool     `json:"Configured"` // an upstream and a downstream in UCI
+	Configured bool     `json:"Configured"` // an upstream and a downstream in UCI, made by somebody else
+	Owned      bool     `json:"Owned"`      // the same, made by us
+	Ours       bool     `json:"Ours"`       // that configuration was written by homeconf
 	Upstream   string   `json:"Upstream,omitempty"`
 	Downstream []string `json:"Downstream,omitempty"`
 	Interfaces []string `json:"Interfaces,omitempty"` // of /proc/net/ip_mr_vif
+
+	// AltNets are the senders that the configured proxy takes beyond its
+	// upstream's own subnet.
+	AltNets []netip.Prefix `json:"AltNets,omitempty"`
 }
