@@ -33,6 +33,11 @@ type Sighting struct {
 	Port     string       `json:"BridgePort,omitempty"`
 	Active   bool         `json:"Active"`
 	Sources  []string     `json:"Sources,omitempty"` // "dhcp", "neighbor", "bridge"
+
+	// Guess is the category that the evidence speaks for, and GuessReason why,
+	// in words that follow "a guess, as": "its DHCP vendor class says …".
+	Guess       Category `json:"GuessedCategory,omitempty"`
+	GuessReason string   `json:"GuessReason,omitempty"`
 }
 
 // Record is what the configuration information database keeps of one device.
