@@ -48,7 +48,7 @@ func asError(err error) *Error {
 	case errors.Is(err, fs.ErrPermission):
 		return &Error{Code: PermissionDenied, Message: err.Error()}
 	case errors.Is(err, context.DeadlineExceeded):
-		return &Error{Code: Failed, Message: fmt.Sprintf("gave up after %v: %v", requestTimeout, err)}
+		return &Error{Code: Failed, Message: "it took too long: " + err.Error()}
 	case errors.Is(err, context.Canceled):
 		return &Error{Code: Failed, Message: "the daemon is ending"}
 	}

@@ -39,6 +39,7 @@ type Server struct {
 	ln     net.Listener
 	lock   *os.File
 	slots  chan struct{}
+	limit  time.Duration // requestTimeout, but in tests
 }
 
 // Listen takes the socket for a daemon. The lock file beside it is held until
@@ -58,7 +59,7 @@ func Listen(path string, d Daemon) (*Server, error) {
 		lock.Close()
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	return &Server{daemon: d, ln: ln, lock: lock, slots: make(chan struct{}, maxConns)}, nil
+	return &Server{daemon: d, ln: ln, lock: lock, slots: make(chan struct{}, maxConns), limit: requestTimeout}, nil
 }
 
 func takeLock(path string, d Daemon) (*os.File, error) {
@@ -191,16 +192,16 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, h Handler) {
 	lines := bufio.NewScanner(conn)
 	lines.Buffer(make([]byte, 0, 1024), maxRequest+1) // the newline counts
 	for ctx.Err() == nil {
-		conn.SetReadDeadline(time.Now().Add(requestTimeout))
+		conn.SetReadDeadline(time.Now().Add(s.limit))
 		if !lines.Scan() {
 			if errors.Is(lines.Err(), bufio.ErrTooLong) {
-				conn.SetWriteDeadline(time.Now().Add(requestTimeout))
+				conn.SetWriteDeadline(time.Now().Add(s.limit))
 				answer(conn, nil, Errorf(InvalidArgument, "request of more than %d bytes", maxRequest))
 			}
 			return
 		}
 		result, err := s.handle(ctx, lines.Bytes(), h)
-		conn.SetWriteDeadline(time.Now().Add(requestTimeout))
+		conn.SetWriteDeadline(time.Now().Add(s.limit))
 		if answer(conn, result, err) != nil {
 			return
 		}
@@ -221,7 +222,7 @@ func (s *Server) handle(ctx context.Context, line []byte, h Handler) (any, error
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
 	return h(ctx, name, args)
 }
