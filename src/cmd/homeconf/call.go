@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"homeconf/src/calls"
+)
+
+// request is a call as it stands on a command line.
+type request struct {
+	call   *calls.Call
+	args   calls.Args
+	json   bool
+	runDir string
+}
+
+// runCall makes one call and prints what comes back.
+func runCall(c *calls.Call, words []string, stdout, stderr io.Writer) int {
+	req, err := parseCall(c, words)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		printCallHelp(stdout, c)
+		return exitDone
+	case err != nil:
+		command := strings.Join(c.Words, " ")
+		fmt.Fprintf(stderr, "homeconf %s: %s\nUsage: homeconf %s (more: `homeconf help %s`)\n",
+			command, safe(err.Error()), synopsis(c), command)
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	var result json.RawMessage
+	if err := calls.Do(ctx, calls.SocketPath(req.runDir, c.Daemon), c.Name, req.args, &result); err != nil {
+		if req.json {
+			printJSON(stdout, map[string]any{"error": calls.Error{Code: calls.CodeOf(err), Message: err.Error()}})
+		}
+		fmt.Fprintf(stderr, "homeconf %s: %s\n", strings.Join(c.Words, " "), safe(err.Error()))
+		return exitFailed
+	}
+	if req.json {
+		err = printJSON(stdout, result)
+	} else {
+		// In one write, so that a pager or a pipe sees it whole.
+		var b bytes.Buffer
+		if err = printers[c.Name](&b, result); err == nil {
+			_, err = stdout.Write(b.Bytes())
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "homeconf %s: print the answer: %s\n", strings.Join(c.Words, " "), safe(err.Error()))
+		return exitFailed
+	}
+	return exitDone
+}
+
+// parseCall reads the words after a call's own. Flags and positional arguments
+// may come in any order; after "--" all are positional. All errors are told at
+// once.
+func parseCall(c *calls.Call, words []string) (request, error) {
+	req := request{call: c, args: calls.Args{}}
+	given := map[string]string{}
+	fs := flag.NewFlagSet("", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.BoolVar(&req.json, "json", false, "")
+	fs.StringVar(&req.runDir, "run-dir", defaultRunDir, "")
+	for _, a := range c.Args {
+		if a.Positional {
+			continue
+		}
+		// Kept as text first: an error of flag's own would show the value.
+		keep := func(s string) error { given[a.Name] = s; return nil }
+		if a.Kind == calls.Bool {
+			fs.BoolFunc(a.Name, "", keep)
+		} else {
+			fs.Func(a.Name, "", keep)
+		}
+	}
+	var after, places []string
+	if i := slices.Index(words, "--"); i >= 0 {
+		words, after = words[:i], words[i+1:]
+	}
+	for {
+		if err := fs.Parse(words); err != nil {
+			return req, err
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		places, words = append(places, fs.Arg(0)), fs.Args()[1:]
+	}
+	places = append(places, after...)
+
+	var errs []string
+	for i := range c.Args {
+		a := &c.Args[i]
+		text, ok := given[a.Name]
+		if a.Positional && len(places) > 0 {
+			text, ok, places = places[0], true, places[1:]
+		}
+		switch {
+		case ok:
+			v, err := a.Parse(text)
+			if err != nil {
+				errs = append(errs, err.Error())
+				continue
+			}
+			req.args[a.Name] = v
+		case a.Required && a.Positional:
+			errs = append(errs, a.Value+" is missing")
+		case a.Required:
+			errs = append(errs, "--"+a.Name+" is missing")
+		}
+	}
+	if len(places) > 0 {
+		errs = append(errs, fmt.Sprintf("%.40q is too much", places[0]))
+	}
+	if len(errs) > 0 {
+		return req, errors.New(strings.Join(errs, "; "))
+	}
+	return req, nil
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"homeconf/src/calls"
+	"homeconf/src/model"
+)
+
+// printers has one for each call: what a person reads. A test compares it with
+// the table.
+var printers = map[string]func(io.Writer, json.RawMessage) error{
+	"status":          as(printStatus),
+	"device_list":     as(printDevices),
+	"device_show":     as(printDevice),
+	"device_adopt":    as(printAdopted),
+	"device_refuse":   as(printDone),
+	"device_set":      as(printChosen),
+	"pair":            as(printPair),
+	"pair_close":      as(printPair),
+	"plan":            as(printPlan),
+	"finding_list":    as(printFindings),
+	"event_list":      as(printEvents),
+	"multicast_allow": as(printDone),
+	"agent_status":    as(printAgent),
+	"agent_approve":   as(printDone),
+	"agent_reset":     as(printDone),
+}
+
+// as decodes a result for its printer.
+func as[T any](show func(io.Writer, T)) func(io.Writer, json.RawMessage) error {
+	return func(w io.Writer, raw json.RawMessage) error {
+		var v T
+		if err := json.Unmarshal(raw, &v); err != nil {
+			return err
+		}
+		show(w, v)
+		return nil
+	}
+}
+
+// table prints rows in columns. Cells are made safe; none is wider than wide.
+const wide = 60
+
+func table(w io.Writer, head string, rows [][]string) {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	if head != "" {
+		fmt.Fprintln(t, strings.ReplaceAll(head, "|", "\t"))
+	}
+	for _, row := range rows {
+		cells := make([]string, len(row))
+		for i, c := range row {
+			cells[i] = cell(c, wide)
+		}
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
+	}
+	t.Flush()
+}
+
+// facts prints "name  value" lines, those with a value only. Values are not cut.
+type facts [][2]string
+
+func (f *facts) add(name, value string) {
+	if value != "" {
+		*f = append(*f, [2]string{name, value})
+	}
+}
+
+func (f facts) print(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, l := range f {
+		fmt.Fprintf(t, "%s\t%s\n", l[0], safe(l[1]))
+	}
+	t.Flush()
+}
+
+// clock is a time as people read it, in the local zone.
+func clock(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+// precise is for events: a device is configured within a tenth of a second.
+func precise(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04:05.000")
+}
+
+func seconds(n int64) string { return (time.Duration(n) * time.Second).String() }
+
+func yes(v bool, yes, no string) string {
+	if v {
+		return yes
+	}
+	return no
+}
+
+// join puts what isn't empty behind one another.
+func join(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ", ")
+}
+
+func speed(mbps uint32) string {
+	if mbps == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d Mbit/s", mbps)
+}
+
+func list[T fmt.Stringer](vs []T) string {
+	s := make([]string, len(vs))
+	for i, v := range vs {
+		s[i] = v.String()
+	}
+	return strings.Join(s, " ")
+}
+
+func printDone(w io.Writer, r calls.DoneResult) { fmt.Fprintln(w, safe(r.Text)) }
+
+func printPair(w io.Writer, r calls.PairResult) { fmt.Fprintln(w, "The "+pairing(r)+".") }
+
+func pairing(r calls.PairResult) string {
+	if r.Open {
+		return "pairing window is open until " + clock(r.Until) + " for one device"
+	}
+	return "pairing window is closed"
+}
+
+func printPlan(w io.Writer, r calls.PlanResult) {
+	if r.DryRun {
+		fmt.Fprintln(w, "Dry run: nothing of this is done.")
+	}
+	if len(r.Lines) == 0 {
+		fmt.Fprintln(w, "Nothing is planned.")
+	}
+	rows := make([][]string, len(r.Lines))
+	for i, l := range r.Lines {
+		rows[i] = []string{firstOf(l.Name, string(l.Device), "gateway"), l.What, l.Value, l.Reason}
+	}
+	if len(rows) > 0 {
+		plain(w, "FOR|WHAT|VALUE|BECAUSE", rows)
+	}
+	if len(r.Findings) > 0 {
+		fmt.Fprintln(w)
+		printFindings(w, calls.FindingsResult{Findings: r.Findings})
+	}
+}
+
+// plain is a table whose last column, a sentence, is printed whole.
+func plain(w io.Writer, head string, rows [][]string) {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, strings.ReplaceAll(head, "|", "\t"))
+	for _, row := range rows {
+		for _, c := range row[:len(row)-1] {
+			fmt.Fprint(t, cell(c, wide), "\t")
+		}
+		fmt.Fprintln(t, safe(row[len(row)-1]))
+	}
+	t.Flush()
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func printFindings(w io.Writer, r calls.FindingsResult) {
+	if len(r.Findings) == 0 {
+		fmt.Fprintln(w, "Nothing is wrong.")
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintln(w, "- "+safe(f.Text))
+		if f.Step != "" {
+			fmt.Fprintln(w, "  To mend it: "+safe(f.Step))
+		}
+		fmt.Fprintln(w, "  ("+join(cell(f.Kind, wide), device(f.Device), since(f.Since))+")")
+	}
+}
+
+func device(id model.DeviceID) string {
+	if id == "" {
+		return ""
+	}
+	return "device " + safe(string(id))
+}
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return "since " + clock(t)
+}
+
+func printEvents(w io.Writer, r calls.EventsResult) {
+	if len(r.Events) == 0 {
+		fmt.Fprintln(w, "Nothing has happened.")
+		return
+	}
+	for _, e := range r.Events {
+		fmt.Fprintf(w, "%s  %-*s  %s\n", precise(e.Time), idWidth, cell(firstOf(string(e.Device), "home"), idWidth), safe(e.Text))
+		for _, d := range e.Detail {
+			fmt.Fprintf(w, "%*s  %s\n", len("2006-01-02 15:04:05.000")+2+idWidth, "", safe(d))
+		}
+	}
+}
+
+// idWidth is that of the longest device id.
+const idWidth = 13
