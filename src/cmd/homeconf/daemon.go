@@ -96,7 +96,9 @@ func signals(log *slog.Logger) (context.Context, <-chan struct{}, func()) {
 	reload := make(chan struct{}, 1)
 	heard := make(chan os.Signal, 4)
 	signal.Notify(heard, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		for s := range heard {
 			if s == syscall.SIGHUP {
 				select {
@@ -106,15 +108,17 @@ func signals(log *slog.Logger) (context.Context, <-chan struct{}, func()) {
 				continue
 			}
 			cancel()
-			time.AfterFunc(endTimeout, func() {
+			late := time.AfterFunc(endTimeout, func() {
 				log.Error("daemon did not end in time", "timeout", endTimeout)
 				os.Exit(exitFailed)
 			})
+			defer late.Stop()
 		}
 	}()
 	return ctx, reload, func() {
 		signal.Stop(heard)
 		close(heard)
+		<-ended
 		cancel()
 	}
 }
