@@ -99,6 +99,7 @@ func signals(log *slog.Logger) (context.Context, <-chan struct{}, func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		var late *time.Timer
 		for s := range heard {
 			if s == syscall.SIGHUP {
 				select {
@@ -108,11 +109,16 @@ func signals(log *slog.Logger) (context.Context, <-chan struct{}, func()) {
 				continue
 			}
 			cancel()
-			late := time.AfterFunc(endTimeout, func() {
+			if late != nil {
+				continue
+			}
+			late = time.AfterFunc(endTimeout, func() {
 				log.Error("daemon did not end in time", "timeout", endTimeout)
 				os.Exit(exitFailed)
 			})
-			defer late.Stop()
+		}
+		if late != nil {
+			late.Stop()
 		}
 	}()
 	return ctx, reload, func() {

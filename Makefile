@@ -1,0 +1,60 @@
+# Targets are listed by `make help`.
+
+GO          ?= go
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+MAX_MIPSLE  := 6500000
+FUZZTIME    ?= 30s
+COUNT       ?= 20
+TIMEOUT     ?= 25m
+
+# -buildvcs=false: a clone owned by somebody else must build, too.
+BUILDFLAGS  := -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+
+# program:package, as .ci/need takes them.
+PROGRAMS := dnsmasq:dnsmasq-base igmpproxy:igmpproxy iptables:iptables nft:nftables conntrack:conntrack \
+            ip:iproute2 bridge:iproute2 ping:iputils-ping
+# The race detector needs cgo.
+COMPILER := gcc:gcc /usr/include/stdlib.h:libc6-dev
+
+.PHONY: help build test lint bench size demo soak fuzz clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+build: ## build bin/homeconf
+	CGO_ENABLED=0 $(GO) build $(BUILDFLAGS) -o bin/homeconf ./src/cmd/homeconf
+
+test: ## run vet and all tests with the race detector; root gets what they need installed
+	@.ci/need $(PROGRAMS) $(COMPILER)
+	$(GO) vet ./src/...
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout $(TIMEOUT) ./src/...
+
+lint: ## run gofmt, vet and staticcheck
+	@unformatted=$$(gofmt -l src); [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./src/...
+	$(GO) run $(STATICCHECK) -checks all,-ST1000 ./src/...
+
+bench: ## run all benchmarks
+	@.ci/need $(PROGRAMS)
+	$(GO) test -run '^$$' -bench . -benchmem ./src/...
+
+size: ## print the binary's size on five architectures; fail above 6.5 MB on mipsle
+	@.ci/need xz:xz-utils
+	@.ci/size $(MAX_MIPSLE) $(BUILDFLAGS)
+
+demo: ## play the main scene in network namespaces (root; KEEP=1 leaves it running)
+	@.ci/need $(PROGRAMS)
+	@$(MAKE) --no-print-directory build
+	$(GO) build -buildvcs=false -o bin/homeconf-demo ./src/cmd/homeconf-demo
+	@HOMECONF=$(CURDIR)/bin/homeconf bin/homeconf-demo
+
+soak: ## run every test COUNT times (20)
+	@.ci/need $(PROGRAMS) $(COMPILER)
+	CGO_ENABLED=1 $(GO) test -race -count=$(COUNT) -timeout 0 ./src/...
+
+fuzz: ## run each fuzz target for FUZZTIME (30s)
+	@.ci/fuzz $(FUZZTIME)
+
+clean: ## remove what was built
+	rm -rf bin
