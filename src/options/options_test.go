@@ -48,7 +48,7 @@ config agent 'agent'
 config service 'player'
 	option process 'mpv'
 	option kind 'iptv'
-config profile 'set-top-box'
+config profile 'set_top_box'
 	list category 'AV_STB'
 	option multicast '0'
 	option class 'multimedia-streaming'
@@ -67,7 +67,7 @@ config profile 'set-top-box'
 		t.Errorf("services: %+v", o.Services)
 	}
 	p := o.Profiles
-	if len(p) != 1 || p[0].Name != "set-top-box" || *p[0].Multicast || *p[0].Class != model.ClassStreaming || p[0].Address != nil {
+	if len(p) != 1 || p[0].Name != "set_top_box" || *p[0].Multicast || *p[0].Class != model.ClassStreaming || p[0].Address != nil {
 		t.Errorf("profiles: %+v", p)
 	}
 }

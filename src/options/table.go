@@ -48,7 +48,7 @@ var Table = []Option{
 	one("agent", "dhcp", boolean, "1", "Whether a temporary address may be taken by DHCP where no home is heard at Layer 2.", func(o *Options) *bool { return &o.Agent.DHCP }),
 	one("agent", "log_level", level, "info", "How much is logged.", func(o *Options) *string { return &o.Agent.LogLevel }),
 
-	one("service", "kind", text, "", "What the service is: iptv, dlna-server, file-sharing, printing, ssh, …", func(o *Options) *string { return &last(o.Services).Kind }),
+	one("service", "kind", text, "", "What the service is: iptv, dlna-server, file-sharing, printing, ssh and the like.", func(o *Options) *string { return &last(o.Services).Kind }),
 	one("service", "process", text, "", "The process whose running says that the service runs.", func(o *Options) *string { return &last(o.Services).Process }),
 
 	many("profile", "category", category, "The device categories that this profile is for.", func(o *Options) *[]model.Category { return &last(o.Profiles).Categories }),
