@@ -1,0 +1,138 @@
+package inventory
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"homeconf/src/model"
+)
+
+const (
+	// maxHistory bounds the history on flash. When it is full the older half goes.
+	maxHistory = 256 << 10
+	// historyPause is how long events are gathered before they are written:
+	// flash is written in blocks, and a story has many lines.
+	historyPause = time.Second
+	// maxEvent bounds one event.
+	maxEvent = 8 << 10
+)
+
+// history is what happened, oldest first: in memory as it is in the file.
+type history struct {
+	events []model.Event
+	sizes  []int // of each event's line
+	size   int
+	seq    uint64
+	dirty  bool
+	timer  *time.Timer
+}
+
+func (s *Store) historyPath() string { return filepath.Join(s.dir, "history.jsonl") }
+
+// open reads the file. Lines that can't be read, such as a last one that was
+// cut short, are passed over: history is told, never relied on.
+func (h *history) open(s *Store) {
+	b, err := s.fs.ReadFile(s.historyPath(), 2*maxHistory)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.err = fmt.Errorf("reading the history: %w", err)
+		}
+		return
+	}
+	for line := range bytes.Lines(b) {
+		var e model.Event
+		if len(line) > maxEvent || json.Unmarshal(line, &e) != nil || e.Seq <= h.seq && h.seq > 0 {
+			continue
+		}
+		h.add(e, len(line))
+	}
+}
+
+func (h *history) add(e model.Event, size int) {
+	h.events, h.sizes = append(h.events, e), append(h.sizes, size)
+	h.size += size
+	h.seq = max(h.seq, e.Seq)
+	if h.size <= maxHistory {
+		return
+	}
+	cut := 0
+	for ; cut < len(h.events)-1 && h.size > maxHistory/2; cut++ {
+		h.size -= h.sizes[cut]
+	}
+	h.events, h.sizes = slices.Clone(h.events[cut:]), slices.Clone(h.sizes[cut:])
+}
+
+// Append adds an event and gives it its number. It is on disk a second later,
+// or after Flush.
+func (s *Store) Append(e model.Event) (model.Event, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := &s.history
+	e.Seq = h.seq + 1
+	line, err := json.Marshal(e)
+	if err == nil && len(line) >= maxEvent {
+		e.Detail = nil
+		line, err = json.Marshal(e)
+	}
+	if err != nil || len(line) >= maxEvent {
+		return e, fmt.Errorf("event of %d bytes is not kept (%v)", len(line), err)
+	}
+	h.add(e, len(line)+1)
+	h.dirty = true
+	if h.timer == nil {
+		h.timer = time.AfterFunc(historyPause, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			h.timer = nil
+			if err := h.flush(s); err != nil {
+				s.err = err
+			}
+		})
+	}
+	return e, nil
+}
+
+// flush writes the history whole. The lock is held.
+func (h *history) flush(s *Store) error {
+	if h.timer != nil {
+		h.timer.Stop()
+		h.timer = nil
+	}
+	if !h.dirty {
+		return nil
+	}
+	var b bytes.Buffer
+	for _, e := range h.events {
+		line, err := json.Marshal(e)
+		if err != nil {
+			return fmt.Errorf("encoding the history: %w", err)
+		}
+		b.Write(append(line, '\n'))
+	}
+	if err := writeAll(s.fs, []file{{s.historyPath(), b.Bytes()}}, 0o600); err != nil {
+		return fmt.Errorf("storing the history: %w", err)
+	}
+	h.dirty = false
+	return nil
+}
+
+// Events returns the last events, oldest first: of one device, or of all for "".
+// A limit of 0 is none.
+func (s *Store) Events(device model.DeviceID, limit int) []model.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []model.Event
+	for i := len(s.history.events) - 1; i >= 0 && (limit <= 0 || len(out) < limit); i-- {
+		if e := s.history.events[i]; device == "" || e.Device == device {
+			out = append(out, e)
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
