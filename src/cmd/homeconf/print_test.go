@@ -17,7 +17,7 @@ func TestTranscripts(t *testing.T) {
 	at := func(ms int) time.Time { return time.Date(2026, 3, 1, 20, 15, 0, ms*1e6, time.Local) }
 	mac := model.MAC{0, 0x11, 0x22, 0x33, 0x44, 0x55}
 	box := calls.DeviceSummary{
-		ID: "d0123456789", Name: "Living room", Category: model.CategorySTB, Profile: "set-top-box", Class: model.ClassBroadcastVideo,
+		ID: "d0123456789", Name: "Living room", Category: model.CategorySTB, Profile: "set_top_box", Class: model.ClassBroadcastVideo,
 		State: model.DeviceAdopted, Agent: true, Online: true, MAC: mac, Address: netip.MustParseAddr("192.168.1.20"),
 		Progress: "configured", LastSeen: at(0),
 	}
@@ -61,7 +61,7 @@ d0123456789    Living room    AV_STB    192.168.1.20  00:11:22:33:44:55  agent  
 m001122334455  m001122334455  -         -             00:11:22:33:44:55  no agent  away  seen, 1 wrong
 `},
 		{"device_show", calls.DeviceDetail{DeviceSummary: box, Why: "its agent says so",
-			Needs: &model.Profile{Name: "set-top-box", Address: model.AddressStatic, Class: model.ClassBroadcastVideo, Multicast: true, DownMbps: 25},
+			Needs: &model.Profile{Name: "set_top_box", Address: model.AddressStatic, Class: model.ClassBroadcastVideo, Multicast: true, DownMbps: 25},
 			Record: model.Record{ID: box.ID, MACs: []model.MAC{mac}, Choice: model.Choice{Name: "Living room"}, FirstSeen: at(0),
 				Address: box.Address, Confirmed: 1, Desired: &model.Settings{Generation: 1, AddressingType: model.AddressingStatic,
 					Address: netip.MustParsePrefix("192.168.1.20/24"), Gateway: netip.MustParseAddr("192.168.1.1"),
@@ -78,7 +78,7 @@ m001122334455  m001122334455  -         -             00:11:22:33:44:55  no agen
 device              Living room, d0123456789
 state               adopted, configured, with an agent, here
 category            AV_STB, its agent says so
-profile             set-top-box, address static, class broadcast-video, multicast, needs 25 Mbit/s
+profile             set_top_box, address static, class broadcast-video, multicast, needs 25 Mbit/s
 chosen by a person  name Living room
 MAC                 00:11:22:33:44:55
 seen                first 2026-03-01 20:15:00, last 2026-03-01 20:15:00
