@@ -29,14 +29,16 @@ type StatusResult struct {
 	Counters      map[string]uint64         `json:"counters,omitempty"` // frames dropped, by reason; more
 }
 
-// WaitingDevice is one that asks to be let in. Its digits are not told: the
-// person reads them at the device.
+// WaitingDevice is one that asks to be let in. Its digits are for a page that
+// asks "Does the device show 482 913?"; the command line doesn't print them, so
+// that they are read at the device and not copied.
 type WaitingDevice struct {
-	ID    model.DeviceID `json:"id"`
-	MAC   model.MAC      `json:"mac"`
-	Name  string         `json:"name,omitempty"`
-	Way   string         `json:"way"` // "approve", "window" or "code"
-	Since time.Time      `json:"since,omitzero"`
+	ID     model.DeviceID `json:"id"`
+	MAC    model.MAC      `json:"mac"`
+	Name   string         `json:"name,omitempty"`
+	Way    string         `json:"way"` // "approve", "window" or "code"
+	Digits string         `json:"digits,omitempty"`
+	Since  time.Time      `json:"since,omitzero"`
 }
 
 // DeviceSummary is one line of the list of devices.

@@ -144,7 +144,7 @@ var Table = []Call{
 	{
 		Name: "agent_approve", Daemon: Agent, Words: []string{"agent", "approve"},
 		Args: []Arg{{Name: "digits", Kind: String, Required: true, Positional: true, Value: "NNNNNN", check: isDigits,
-			Help: "the six digits that the home shows"}},
+			Help: "the six digits that this device shows, once your home has taken them"}},
 		Help:    "Say yes to a home at the device itself; needed when several homes are heard.",
 		Example: "homeconf agent approve 482913", Result: DoneResult{},
 	},

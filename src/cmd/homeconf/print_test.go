@@ -35,7 +35,7 @@ func TestTranscripts(t *testing.T) {
 			Rates:     model.Rates{DownMbps: 100, UpMbps: 20, Source: "sqm", Shaper: true},
 			Multicast: model.MulticastFact{Installed: true, Running: true, Configured: true, Upstream: "wan", Downstream: []string{"lan"}},
 			Devices:   map[model.DeviceState]int{model.DeviceAdopted: 1, model.DeviceWaiting: 1},
-			Waiting:   []calls.WaitingDevice{{ID: "dfedcba9876", MAC: mac, Way: "approve", Since: at(0)}},
+			Waiting:   []calls.WaitingDevice{{ID: "dfedcba9876", MAC: mac, Way: "approve", Digits: "482913", Since: at(0)}},
 			Pairing:   calls.PairResult{Way: "approve"},
 		}, `
 All is well.

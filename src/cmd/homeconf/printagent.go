@@ -25,7 +25,7 @@ func printAgent(w io.Writer, r calls.AgentStatusResult) {
 			digits(r.Digits), safe(firstOf(string(r.Device), "ID")), safe(r.Digits))
 	}
 	if r.Homes > 1 {
-		fmt.Fprintf(w, "%d homes are heard: say which by `homeconf agent approve NNNNNN`, with the digits that yours shows.\n", r.Homes)
+		fmt.Fprintf(w, "%d homes are heard. Once yours has taken the digits, say so here: homeconf agent approve NNNNNN\n", r.Homes)
 	}
 	fmt.Fprintln(w)
 	var f facts
