@@ -1,0 +1,106 @@
+package system
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// WriteFile puts a file in its place as a whole or not at all, and so that it
+// stays there when the power goes: a temporary file beside it, fsync, rename,
+// fsync of the folder. The temporary file's name is always the same, so that a
+// crash in between leaves at most one behind, which the next write replaces.
+func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
+	tmp := path + ".tmp"
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("writing %s: %w", path, err)
+		}
+	}()
+	// A left-over may have another mode or be a link that somebody put there.
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// RemoveFile removes a file so that it stays removed when the power goes. A
+// file that is not there is no error.
+func RemoveFile(path string) error {
+	if err := os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// ReadFile reads a regular file of at most limit bytes. Anything else is an
+// error: state files are small, and a device or a pipe in their place would
+// never end.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("reading %s: not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("reading %s: longer than %d bytes", path, limit)
+	}
+	return data, nil
+}
+
+// SetAside renames what can't be read to NAME.bad, over an older one of that
+// name, so that a person can look at it and it is not read again.
+func SetAside(path string) error {
+	bad := path + ".bad"
+	if err := os.RemoveAll(bad); err != nil {
+		return err
+	}
+	if err := os.Rename(path, bad); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	return errors.Join(err, d.Close())
+}

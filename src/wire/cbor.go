@@ -1,0 +1,161 @@
+package wire
+
+import (
+	"net/netip"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// encode writes deterministic CBOR (RFC 8949, 4.2.1): shortest forms, definite
+// lengths, keys in the order of their bytes.
+var encode = func() cbor.EncMode {
+	o := cbor.CoreDetEncOptions()
+	o.TagsMd = cbor.TagsForbidden
+	return must(o.EncMode())
+}()
+
+// decode reads strictly. A key that this version does not know is skipped
+// within the limits, so that a newer sender may add one.
+var decode = func() cbor.DecMode {
+	// null and undefined would count as a zero of any type.
+	simple := must(cbor.NewSimpleValueRegistryFromDefaults(
+		cbor.WithRejectedSimpleValue(22), cbor.WithRejectedSimpleValue(23)))
+	return must(cbor.DecOptions{
+		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
+		IndefLength:      cbor.IndefLengthForbidden,
+		TagsMd:           cbor.TagsForbidden,
+		UTF8:             cbor.UTF8RejectInvalid,
+		NaN:              cbor.NaNDecodeForbidden,
+		Inf:              cbor.InfDecodeForbidden,
+		IntDec:           cbor.IntDecConvertNone,
+		BignumTag:        cbor.BignumTagForbidden,
+		SimpleValues:     simple,
+		MaxNestedLevels:  8,
+		MaxArrayElements: 64, // the longest list of any message
+		MaxMapPairs:      32,
+	}.DecMode())
+}()
+
+// must is for the two modes above, which are constants in all but form.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// marshal encodes a map with integer keys.
+func marshal(what string, v any) ([]byte, error) {
+	b, err := encode.Marshal(v)
+	if err != nil {
+		return nil, malformed(what, "%v", err)
+	}
+	return b, nil
+}
+
+// unmarshal decodes a map with integer keys. The decoder would take an array
+// in a map's place.
+func unmarshal(what string, b []byte, v any) error {
+	if len(b) > 0 && b[0]>>5 != 5 {
+		return malformed(what, "want a CBOR map")
+	}
+	if err := decode.Unmarshal(b, v); err != nil {
+		return cborError(what, err)
+	}
+	return nil
+}
+
+// checkText holds a text field to what may be shown and logged: at most
+// MaxText bytes, valid UTF-8, no control character and no line break.
+func checkText(what, s string) error {
+	if len(s) > MaxText {
+		return tooLong(what, len(s), MaxText)
+	}
+	if !utf8.ValidString(s) {
+		return malformed(what, "not UTF-8")
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return malformed(what, "control character %U", r)
+		}
+	}
+	return nil
+}
+
+func checkList(what string, n, limit int) error {
+	if n > limit {
+		return tooLong(what, n, limit)
+	}
+	return nil
+}
+
+// octets is a CBOR byte string. Unlike []byte it is not decoded from an array
+// of numbers.
+type octets = cbor.ByteString
+
+// fixed copies a byte string that must have exactly the length of dst.
+func fixed(what string, dst []byte, src octets) error {
+	if len(src) != len(dst) {
+		return malformed(what, "%d bytes, want %d", len(src), len(dst))
+	}
+	copy(dst, src)
+	return nil
+}
+
+// optional copies a byte string of exactly n bytes, or nil for an absent one.
+func optional(what string, src octets, n int) ([]byte, error) {
+	if len(src) == 0 {
+		return nil, nil
+	}
+	if len(src) != n {
+		return nil, malformed(what, "%d bytes, want %d", len(src), n)
+	}
+	return []byte(src), nil
+}
+
+// addr4 is an IPv4 address as four bytes; the zero Addr is the empty string.
+func addr4(what string, a netip.Addr) (octets, error) {
+	if !a.IsValid() {
+		return "", nil
+	}
+	if a = a.Unmap(); !a.Is4() {
+		return "", malformed(what, "%v is no IPv4 address", a)
+	}
+	return octets(a.AsSlice()), nil
+}
+
+func parseAddr4(what string, b octets) (netip.Addr, error) {
+	switch len(b) {
+	case 0:
+		return netip.Addr{}, nil
+	case 4:
+		return netip.AddrFrom4([4]byte([]byte(b))), nil
+	}
+	return netip.Addr{}, malformed(what, "%d bytes, want an IPv4 address of 4", len(b))
+}
+
+// prefix4 is an IPv4 address and its prefix length as five bytes; the zero
+// Prefix is the empty string.
+func prefix4(what string, p netip.Prefix) (octets, error) {
+	if p == (netip.Prefix{}) {
+		return "", nil
+	}
+	if !p.IsValid() || !p.Addr().Is4() {
+		return "", malformed(what, "%v is no IPv4 prefix", p)
+	}
+	return octets(append(p.Addr().AsSlice(), byte(p.Bits()))), nil
+}
+
+func parsePrefix4(what string, b octets) (netip.Prefix, error) {
+	switch {
+	case len(b) == 0:
+		return netip.Prefix{}, nil
+	case len(b) != 5:
+		return netip.Prefix{}, malformed(what, "%d bytes, want an IPv4 address and a prefix length", len(b))
+	case b[4] > 32:
+		return netip.Prefix{}, malformed(what, "prefix length %d", b[4])
+	}
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte([]byte(b[:4]))), int(b[4])), nil
+}
