@@ -11,6 +11,9 @@ TIMEOUT     ?= 25m
 # -buildvcs=false: a clone owned by somebody else must build, too.
 BUILDFLAGS  := -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
+# An ordinary user's PATH often lacks these.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
 # program:package, as .ci/need takes them.
 PROGRAMS := dnsmasq:dnsmasq-base igmpproxy:igmpproxy iptables:iptables nft:nftables conntrack:conntrack \
             ip:iproute2 bridge:iproute2 ping:iputils-ping

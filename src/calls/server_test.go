@@ -345,3 +345,30 @@ func TestEnd(t *testing.T) {
 		t.Errorf("answer at the end: %v", err)
 	}
 }
+
+// One call of the largest answer that a home of 50 devices makes, connecting
+// included.
+func BenchmarkDeviceList(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "configurator.sock")
+	s, err := Listen(path, Configurator)
+	if err != nil {
+		b.Fatal(err)
+	}
+	list := DevicesResult{Devices: make([]DeviceSummary, 50)}
+	for i := range list.Devices {
+		list.Devices[i] = DeviceSummary{ID: "d0123456789", Name: "Living room", State: model.DeviceAdopted}
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- s.Serve(ctx, func(context.Context, string, Args) (any, error) { return list, nil })
+	}()
+	for b.Loop() {
+		var r DevicesResult
+		if err := Do(b.Context(), path, "device_list", nil, &r); err != nil || len(r.Devices) != 50 {
+			b.Fatal(len(r.Devices), err)
+		}
+	}
+	cancel()
+	<-ended
+}
