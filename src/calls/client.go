@@ -55,6 +55,8 @@ func Do(ctx context.Context, path, name string, args Args, result any) error {
 	}
 	err = json.NewDecoder(io.LimitReader(conn, maxAnswer)).Decode(&a)
 	switch {
+	case err != nil && errors.Is(ctx.Err(), context.Canceled):
+		return fmt.Errorf("the call was given up: %w", ctx.Err())
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("the %s did not answer in time: %w", call.Daemon, ctx.Err())
 	case err != nil:

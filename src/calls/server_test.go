@@ -311,6 +311,11 @@ func TestClientTimeout(t *testing.T) {
 	if err := Do(ctx, path, "status", nil, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, interrupt)
+	if err := Do(ctx, path, "status", nil, nil); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "given up") {
+		t.Errorf("interrupted: %v", err)
+	}
 }
 
 // The end comes in under a second, with clients that say nothing and handlers
