@@ -110,40 +110,63 @@ func (r Rule) String() string {
 	return fmt.Sprintf(`-A %s -d %s/32%s -m comment --comment "%s" -j DSCP --set-dscp 0x%02x`, Chain, r.Dst, out, r.comment(), r.DSCP)
 }
 
-// canonical brings a line of iptables -S into the form of Rule.String, whatever
-// the order of its options; a line that is no mark of ours stays as it is.
-func canonical(line string) string {
+// Mark is what a rule of ours says, as the kernel has it.
+type Mark struct {
+	Dst     netip.Prefix
+	Out     string
+	DSCP    uint8
+	Comment string
+	Devices []model.DeviceID // that the comment names
+}
+
+// Parse reads a line of iptables -S, whatever the order of its options; false
+// when it is no mark of ours.
+func Parse(line string) (Mark, bool) {
 	words, ok := split(line)
-	if !ok || len(words) < 2 || words[0] != "-A" || words[1] != Chain {
-		return line
+	if !ok || len(words) < 2 || len(words)%2 != 0 || words[0] != "-A" || words[1] != Chain {
+		return Mark{}, false
 	}
 	opts := map[string]string{}
 	for i := 2; i < len(words); i += 2 {
-		if i+1 >= len(words) {
-			return line
-		}
 		if _, twice := opts[words[i]]; twice {
-			return line
+			return Mark{}, false
 		}
 		opts[words[i]] = words[i+1]
 	}
 	take := func(k string) string { v := opts[k]; delete(opts, k); return v }
 	dst, err := netip.ParsePrefix(take("-d"))
-	if err != nil || dst.Bits() != 32 || take("-m") != "comment" || take("-j") != "DSCP" {
-		return line
+	if err != nil || take("-m") != "comment" || take("-j") != "DSCP" {
+		return Mark{}, false
 	}
 	dscp, err := strconv.ParseUint(take("--set-dscp"), 0, 6)
 	if err != nil {
-		return line
+		return Mark{}, false
 	}
-	out, note := take("-o"), take("--comment")
+	m := Mark{Dst: dst, Out: take("-o"), DSCP: uint8(dscp), Comment: take("--comment")}
 	if len(opts) > 0 {
+		return Mark{}, false
+	}
+	owners, _, _ := strings.Cut(m.Comment, ":")
+	for _, w := range strings.Fields(owners) {
+		if id := model.DeviceID(w); id.Valid() {
+			m.Devices = append(m.Devices, id)
+		}
+	}
+	return m, true
+}
+
+// canonical brings a line of iptables -S into the form of Rule.String; a line
+// that is no mark of ours stays as it is.
+func canonical(line string) string {
+	m, ok := Parse(line)
+	if !ok {
 		return line
 	}
-	if out != "" {
-		out = " -o " + out
+	out := ""
+	if m.Out != "" {
+		out = " -o " + m.Out
 	}
-	return fmt.Sprintf(`-A %s -d %s%s -m comment --comment "%s" -j DSCP --set-dscp 0x%02x`, Chain, dst, out, note, dscp)
+	return fmt.Sprintf(`-A %s -d %s%s -m comment --comment "%s" -j DSCP --set-dscp 0x%02x`, Chain, m.Dst, out, m.Comment, m.DSCP)
 }
 
 // split divides a line as iptables -S quotes it: words in double quotes, with
@@ -178,8 +201,8 @@ func split(line string) ([]string, bool) {
 	return words, !quoted
 }
 
-// deviceName says whether a name may stand in a rule.
-func deviceName(s string) bool {
+// DeviceName says whether a name may stand in a rule.
+func DeviceName(s string) bool {
 	if s == "" || len(s) > 15 || s[0] == '-' {
 		return false
 	}

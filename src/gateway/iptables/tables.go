@@ -111,7 +111,7 @@ func Want(rules []Rule) (State, error) {
 	}
 	s := State{Jumps: 1, Chain: true}
 	for _, r := range rules {
-		if !r.Dst.Is4() || r.DSCP > 63 || r.Out != "" && !deviceName(r.Out) {
+		if !r.Dst.Is4() || r.DSCP > 63 || r.Out != "" && !DeviceName(r.Out) {
 			return State{}, fmt.Errorf("rule for %s by %.20q with codepoint %d can't be written", r.Dst, r.Out, r.DSCP)
 		}
 		s.Rules = append(s.Rules, r.String())

@@ -89,7 +89,7 @@ func Pool(f *file.File, network string, lan netip.Prefix) model.AddressRange {
 		if v, _ := s.Get("interface"); v != network {
 			continue
 		}
-		if boolean(s, "ignore", false) || boolean(s, "dhcpv4", true) == false {
+		if boolean(s, "ignore", false) || !boolean(s, "dhcpv4", true) {
 			return model.AddressRange{}
 		}
 		start, limit := number(s, "start", 100), number(s, "limit", 150)

@@ -4,8 +4,11 @@
 package uci
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
@@ -73,11 +76,12 @@ func Hosts(f *file.File) []model.HostEntry {
 }
 
 // SetHosts makes our host sections the wanted ones, all in one commit. Inside
-// the lock, choose is told of every host there is and says what to write.
-func SetHosts(ctx context.Context, dir file.Dir, choose func([]model.HostEntry) []model.Reservation) ([]Done, Saved, error) {
+// the lock, choose is told of every host there is and says what to write;
+// before is called when something is about to be written.
+func SetHosts(ctx context.Context, dir file.Dir, before func() error, choose func([]model.HostEntry) []model.Reservation) ([]Done, Saved, error) {
 	var done []Done
 	var saved Saved
-	_, err := dir.Edit(ctx, "dhcp", func(f *file.File) error {
+	err := edit(ctx, dir, "dhcp", before, func(f *file.File) error {
 		done, saved = nil, save(f, ourHost)
 		want := choose(Hosts(f))
 		have := map[model.DeviceID][]*file.Section{}
@@ -128,6 +132,32 @@ func SetHosts(ctx context.Context, dir file.Dir, choose func([]model.HostEntry) 
 		return nil
 	})
 	return done, saved, err
+}
+
+// edit is dir.Edit, but leaves a file alone that would not change: opening it
+// for writing wakes whoever watches the folder.
+func edit(ctx context.Context, dir file.Dir, pkg string, before func() error, change func(*file.File) error) error {
+	f, err := dir.Load(pkg)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = file.Parse(pkg, nil)
+	}
+	if err != nil {
+		return err
+	}
+	old := f.Bytes()
+	if err := change(f); err != nil {
+		return err
+	}
+	if bytes.Equal(old, f.Bytes()) {
+		return nil
+	}
+	if before != nil {
+		if err := before(); err != nil {
+			return err
+		}
+	}
+	_, err = dir.Edit(ctx, pkg, change)
+	return err
 }
 
 // fill writes a reservation into its section. What a person added to it, or
@@ -199,7 +229,10 @@ func save(f *file.File, ours func(*file.Section) bool) Saved {
 
 // Restore makes our sections of a package what they were.
 func (s Saved) Restore(ctx context.Context, dir file.Dir) error {
-	_, err := dir.Edit(ctx, s.Package, func(f *file.File) error {
+	if s.Package == "" {
+		return nil // the package was never read
+	}
+	err := edit(ctx, dir, s.Package, nil, func(f *file.File) error {
 		for _, sec := range f.Sections("") {
 			if !ourHost(sec) && !ourProxy(sec) {
 				continue

@@ -91,10 +91,10 @@ func Proxies(f *file.File) (ours, others Proxy) {
 // Where somebody else has configured a way in or out, ours would be a second
 // one, which igmpproxy refuses: then none of ours stays. Zones are the firewall
 // zones of the two networks.
-func SetProxy(ctx context.Context, dir file.Dir, want *model.MulticastPath, zones func(network string) string) ([]Done, Saved, error) {
+func SetProxy(ctx context.Context, dir file.Dir, before func() error, want *model.MulticastPath, zones func(network string) string) ([]Done, Saved, error) {
 	var done []Done
 	var saved Saved
-	_, err := dir.Edit(ctx, "igmpproxy", func(f *file.File) error {
+	err := edit(ctx, dir, "igmpproxy", before, func(f *file.File) error {
 		done, saved = nil, save(f, ourProxy)
 		if _, others := Proxies(f); others.Upstream != "" || len(others.Downstream) > 0 {
 			want = nil

@@ -1,0 +1,267 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+
+	gwuci "homeconf/src/gateway/uci"
+	"homeconf/src/model"
+)
+
+// Bounds on what strangers on the LAN can make the gateway list.
+const (
+	maxNeighbors   = 1024
+	maxPortMACs    = 256
+	maxLeaseFile   = 1 << 20
+	maxBridgePorts = 64
+)
+
+// Facts looks at the configuration and at the kernel. Where the two differ, the
+// kernel is right.
+func (r *Router) Facts(ctx context.Context) (model.Network, error) {
+	var n model.Network
+	if err := ctx.Err(); err != nil {
+		return n, err
+	}
+	fail := func(err error) (model.Network, error) {
+		return model.Network{}, fmt.Errorf("facts of the gateway: %w", err)
+	}
+	networkFile, err := r.load("network")
+	if err != nil {
+		return fail(err)
+	}
+	dhcp, err := r.load("dhcp")
+	if err != nil {
+		return fail(err)
+	}
+	networks := gwuci.Networks(networkFile)
+
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fail(fmt.Errorf("list network devices: %w", err))
+	}
+	lan := findLink(links, r.cfg.LANDevice)
+	if lan == nil {
+		return fail(fmt.Errorf("LAN device %s does not exist", r.cfg.LANDevice))
+	}
+	if n.LAN, err = r.lan(lan, networks); err != nil {
+		return fail(err)
+	}
+	if n.WAN, err = r.wan(links, networks); err != nil {
+		return fail(err)
+	}
+	if n.Ports, err = r.ports(links, lan); err != nil {
+		return fail(err)
+	}
+	if n.Neighbors, err = neighbors(lan); err != nil {
+		return fail(err)
+	}
+	n.Pool = gwuci.Pool(dhcp, n.LAN.Network, n.LAN.Prefix)
+	n.Reservations = gwuci.Hosts(dhcp)
+	if n.Leases, err = leases(gwuci.LeaseFile(dhcp)); err != nil {
+		return fail(err)
+	}
+	n.Rates = r.rates(links, n.WAN)
+	n.Offloading = gwuci.Offloading(r.lenient("firewall"))
+	if n.Multicast, err = r.multicastFact(n.WAN); err != nil {
+		return fail(err)
+	}
+	return n, nil
+}
+
+func leases(path string) ([]model.Lease, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the leases: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxLeaseFile))
+	if err != nil {
+		return nil, fmt.Errorf("read the leases: %w", err)
+	}
+	return model.ParseLeases(b), nil
+}
+
+// lan is the home's side: of the kernel's addresses the one that is also
+// configured, else the first; without any the configured one.
+func (r *Router) lan(link netlink.Link, networks []gwuci.Network) (model.LAN, error) {
+	l := model.LAN{Network: r.cfg.LANNetwork, Device: r.cfg.LANDevice}
+	copy(l.MAC[:], link.Attrs().HardwareAddr)
+	var configured []netip.Prefix
+	if i := slices.IndexFunc(networks, func(n gwuci.Network) bool { return n.Name == l.Network }); i >= 0 {
+		configured = networks[i].Prefixes
+	}
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return l, fmt.Errorf("list addresses of %s: %w", l.Device, err)
+	}
+	for _, a := range addrs {
+		ip, ok := netip.AddrFromSlice(a.IP.To4())
+		if !ok || !ip.Is4() || ip.IsLinkLocalUnicast() {
+			continue
+		}
+		ones, _ := a.Mask.Size()
+		p := netip.PrefixFrom(ip, ones)
+		also := slices.ContainsFunc(configured, func(c netip.Prefix) bool { return c.Addr() == ip })
+		if !l.Prefix.IsValid() || also {
+			l.Prefix = p
+			if also {
+				break
+			}
+		}
+	}
+	if !l.Prefix.IsValid() && len(configured) > 0 {
+		l.Prefix = configured[0]
+	}
+	return l, nil
+}
+
+// wan is the outside's: the device of the default route, else the one that the
+// configuration names.
+func (r *Router) wan(links []netlink.Link, networks []gwuci.Network) (model.WAN, error) {
+	var w model.WAN
+	configured := ""
+	if i := slices.IndexFunc(networks, func(n gwuci.Network) bool { return n.Name == r.cfg.WANNetwork }); i >= 0 {
+		w.Network = r.cfg.WANNetwork
+		configured = r.deviceOf(networks, w.Network)
+		w.Device = configured
+	}
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
+	if err != nil {
+		return w, fmt.Errorf("list default routes: %w", err)
+	}
+	best := -1
+	for i, rt := range routes {
+		if rt.LinkIndex > 0 && (best < 0 || rt.Priority < routes[best].Priority) {
+			best = i
+		}
+	}
+	if best >= 0 {
+		if l := linkAt(links, routes[best].LinkIndex); l != nil && l.Attrs().Name != r.cfg.LANDevice && l.Attrs().Name != w.Device {
+			w.Device = l.Attrs().Name
+			if i := slices.IndexFunc(networks, func(n gwuci.Network) bool {
+				return n.Name != r.cfg.LANNetwork && r.deviceOf(networks, n.Name) == w.Device
+			}); i >= 0 {
+				w.Network = networks[i].Name
+			}
+		}
+	}
+	if l := findLink(links, w.Device); l != nil {
+		w.Up = isUp(l)
+		w.SpeedMbps = r.speed(w.Device)
+		// A tunnel such as pppoe-wan has no speed; what it runs over has.
+		if i := slices.IndexFunc(networks, func(n gwuci.Network) bool { return n.Name == w.Network }); i >= 0 && w.SpeedMbps == 0 {
+			w.SpeedMbps = r.speed(networks[i].Device)
+		}
+	}
+	return w, nil
+}
+
+// deviceOf is the Linux device on which a network's packets travel.
+func (r *Router) deviceOf(networks []gwuci.Network, name string) string {
+	if name == r.cfg.LANNetwork {
+		return r.cfg.LANDevice
+	}
+	// An alias "@wan" may lead on; a chain of aliases ends somewhere.
+	for range 4 {
+		i := slices.IndexFunc(networks, func(n gwuci.Network) bool { return n.Name == name })
+		if i < 0 {
+			return ""
+		}
+		switch n := networks[i]; {
+		case n.Proto == "pppoe" || n.Proto == "pptp" || n.Proto == "l2tp" || n.Proto == "ppp" || n.Proto == "3g":
+			return n.Proto + "-" + n.Name
+		case strings.HasPrefix(n.Device, "@"):
+			name = n.Device[1:]
+		default:
+			return n.Device
+		}
+	}
+	return ""
+}
+
+// rates are the owner's word: in our own options, else in sqm's.
+func (r *Router) rates(links []netlink.Link, wan model.WAN) model.Rates {
+	rates := model.Rates{DownMbps: r.cfg.DownMbps, UpMbps: r.cfg.UpMbps}
+	if rates.DownMbps > 0 || rates.UpMbps > 0 {
+		rates.Source = "homeconf"
+	}
+	if wan.Device == "" {
+		return rates
+	}
+	down, up, queue := gwuci.Queue(r.lenient("sqm"), wan.Device, wan.Network)
+	if queue && rates.Source == "" && (down > 0 || up > 0) {
+		rates.DownMbps, rates.UpMbps, rates.Source = mbps(down), mbps(up), "sqm"
+	}
+	rates.Shaper = queue && (down > 0 || up > 0)
+	if l := findLink(links, wan.Device); l != nil && !rates.Shaper {
+		shaping, err := shapes(l.Attrs().Index)
+		if err != nil {
+			r.log.Warn("queues of the WAN can't be listed", "device", wan.Device, "err", err)
+		}
+		rates.Shaper = shaping
+	}
+	return rates
+}
+
+// mbps rounds down; what is less than one is still something.
+func mbps(kbit uint64) uint32 {
+	if kbit > 0 && kbit < 1000 {
+		return 1
+	}
+	return uint32(min(kbit/1000, 1<<31))
+}
+
+func (r *Router) multicastFact(wan model.WAN) (model.MulticastFact, error) {
+	f := model.MulticastFact{Installed: r.proxyInstalled()}
+	ours, others := gwuci.Proxies(r.lenient("igmpproxy"))
+	f.Configured, f.Owned = others.Complete(), ours.Complete()
+	p := others
+	if !f.Configured && f.Owned {
+		p = ours
+	}
+	f.Upstream, f.Downstream = p.Upstream, p.Downstream
+	if !f.Configured && !f.Owned && r.cfg.IPTVNetwork != "" {
+		f.Upstream = r.cfg.IPTVNetwork
+	}
+	vifs, err := r.kernel.VIFs()
+	if err != nil {
+		return f, fmt.Errorf("look at multicast routing: %w", err)
+	}
+	for _, v := range vifs {
+		f.Interfaces = append(f.Interfaces, v.Device)
+	}
+	if f.Installed {
+		if f.Running, err = r.kernel.Running("igmpproxy"); err != nil {
+			return f, fmt.Errorf("look for igmpproxy: %w", err)
+		}
+	}
+	return f, nil
+}
+
+// proxyInstalled looks where packages put the program.
+func (r *Router) proxyInstalled() bool {
+	if r.cfg.IGMPProxy != "" {
+		_, err := exec.LookPath(r.cfg.IGMPProxy)
+		return err == nil
+	}
+	for _, p := range []string{"igmpproxy", "/usr/sbin/igmpproxy"} {
+		if _, err := exec.LookPath(p); err == nil {
+			return true
+		}
+	}
+	return false
+}
