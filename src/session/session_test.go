@@ -272,17 +272,19 @@ func TestTwoHomesTakeNoneWithoutAYesAtTheDevice(t *testing.T) {
 		a.start(ctx, t, s.Attach(agentMAC(1)))
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if a.pin != nil || a.digits.Homes != 2 {
-			t.Fatalf("pin %v, digits %+v", a.pin, a.digits)
+		a.mu.Lock()
+		shown, pin := a.digits, a.pin
+		a.mu.Unlock()
+		if pin != nil || shown.Homes != 2 {
+			t.Fatalf("pin %v, digits %+v", pin, shown)
 		}
 		wrong := "000000"
-		if a.digits.Code == wrong {
+		if shown.Code == wrong {
 			wrong = "000001"
 		}
 		if a.i.Approve(wrong) == nil {
 			t.Error("wrong digits were taken")
 		}
-		shown := a.digits
 		if err := a.i.Approve(shown.Code); err != nil {
 			t.Fatal(err)
 		}
@@ -301,18 +303,19 @@ func TestSilentIsToldOnceAfterASecond(t *testing.T) {
 		a.start(ctx, t, link.NewSegment(link.SegmentOptions{}).Attach(agentMAC(1)))
 		time.Sleep(990 * time.Millisecond)
 		synctest.Wait()
-		if a.silent != 0 {
+		told := func() int { a.mu.Lock(); defer a.mu.Unlock(); return a.silent }
+		if told() != 0 {
 			t.Fatal("told too early")
 		}
 		time.Sleep(20 * time.Millisecond)
 		synctest.Wait()
-		if a.silent != 1 {
-			t.Fatalf("told %d times after a second", a.silent)
+		if told() != 1 {
+			t.Fatalf("told %d times after a second", told())
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if a.silent != 1 {
-			t.Fatalf("told %d times", a.silent)
+		if told() != 1 {
+			t.Fatalf("told %d times", told())
 		}
 	})
 }
