@@ -135,6 +135,16 @@ func (a *agentSide) Closed(_ *Peer, err error) {
 	a.closed = append(a.closed, err)
 }
 
+// pass orders what the test has read before what the sides write next.
+func pass(h *homeSide, agents ...*agentSide) {
+	h.mu.Lock()
+	h.mu.Unlock() //nolint:staticcheck // the order is all that is wanted
+	for _, a := range agents {
+		a.mu.Lock()
+		a.mu.Unlock() //nolint:staticcheck
+	}
+}
+
 func (a *agentSide) key() PublicKey { return a.c.Key.Public() }
 
 var homeMAC = link.MAC{2, 0, 0, 0, 0, 1}
@@ -160,6 +170,7 @@ func TestPairByDigitsThenComeBackByIK(t *testing.T) {
 			t.Fatalf("digits %q and %+v", w.Digits, a.digits)
 		}
 		p := home.peers[a.key()]
+		pass(home, a)
 		if err := p.Admit(w.Hash); err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +178,10 @@ func TestPairByDigitsThenComeBackByIK(t *testing.T) {
 		if a.pin != nil {
 			t.Fatal("let in although it is no member")
 		}
+		home.mu.Lock()
 		home.members[a.key()] = true
+		home.mu.Unlock()
+		pass(home, a)
 		if err := p.Admit([32]byte{9}); err == nil {
 			t.Fatal("a yes to another session was taken")
 		}
@@ -182,6 +196,7 @@ func TestPairByDigitsThenComeBackByIK(t *testing.T) {
 		if got := fmt.Sprint(home.got[a.key()]); got != "[0 1 2]" {
 			t.Fatalf("heard %s", got)
 		}
+		pass(home, a)
 		stop()
 		time.Sleep(100 * time.Millisecond)
 		home.mu.Lock()
@@ -189,10 +204,13 @@ func TestPairByDigitsThenComeBackByIK(t *testing.T) {
 		home.mu.Unlock()
 		begin := time.Now()
 		a.start(ctx, t, s.Attach(agentMAC(1)))
-		for home.opened[a.key()] < 2 && time.Since(begin) < 10*time.Second {
+		for again := 1; again < 2 && time.Since(begin) < 10*time.Second; {
 			time.Sleep(time.Millisecond)
-			synctest.Wait()
+			home.mu.Lock()
+			again = home.opened[a.key()]
+			home.mu.Unlock()
 		}
+		synctest.Wait()
 		if home.opened[a.key()] != 2 || a.opened != 2 || len(home.waiting) != 0 || time.Since(begin) > 100*time.Millisecond {
 			t.Fatalf("back by IK: %d and %d after %v; %v", home.opened[a.key()], a.opened, time.Since(begin), home.c.Counters.Snapshot())
 		}
