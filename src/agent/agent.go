@@ -1,0 +1,382 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"homeconf/src/calls"
+	"homeconf/src/link"
+	"homeconf/src/model"
+	"homeconf/src/options"
+	"homeconf/src/session"
+	"homeconf/src/system"
+	"homeconf/src/system/netlink"
+	"homeconf/src/wire"
+)
+
+// Config is what an agent is made of. The last three are filled in with the
+// real thing where they are empty.
+type Config struct {
+	ConfigDir string // UCI files, normally /etc/config
+	StateDir  string // key, home and settings, normally /etc/homeconf
+	RunDir    string // the socket; empty: none
+	Interface string // empty: what UCI says
+	Version   string
+	LogLevel  *slog.LevelVar
+	Log       *slog.Logger
+	Reload    <-chan struct{}
+	Step      func(name string) // for crash tests
+
+	Device   system.Device
+	Link     func(ctx context.Context, use func(context.Context, link.Port) error) error
+	Announce func(ctx context.Context, addr netip.Addr) error
+}
+
+// Agent is one device's. All fields below events belong to its loop.
+type Agent struct {
+	cfg   Config
+	log   *slog.Logger
+	files files
+	key   session.PrivateKey
+	count *session.Counters
+	begun time.Time
+	ctx   context.Context
+	wg    sync.WaitGroup
+
+	events chan func()
+
+	opts    *options.Options
+	keep    kept
+	init    *session.Initiator
+	peer    *session.Peer
+	since   time.Time
+	digits  session.Digits
+	linkUp  bool
+	mac     model.MAC
+	problem string
+
+	change  change
+	reports reports
+	lease   leasing
+}
+
+// eventQueue bounds what waits for the loop: an agent has one peer.
+const eventQueue = 256
+
+var errBusy = errors.New("the agent is busy")
+
+// New opens an agent's state.
+func New(cfg Config) (*Agent, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Step == nil {
+		cfg.Step = func(string) {}
+	}
+	opts, err := options.Load(cfg.ConfigDir)
+	if err != nil {
+		return nil, fmt.Errorf("reading the options: %w", err)
+	}
+	if cfg.Interface == "" {
+		cfg.Interface = opts.Agent.Interface
+	}
+	a := &Agent{cfg: cfg, log: cfg.Log, files: files{cfg.StateDir}, count: &session.Counters{}, opts: opts,
+		events: make(chan func(), eventQueue), keep: kept{Version: stateVersion}}
+	var said string
+	if a.key, said, err = a.files.openKey(); err != nil {
+		return nil, err
+	}
+	a.note(said)
+	k, said, err := load(a.files.state(), checkKept)
+	if err != nil {
+		return nil, err
+	}
+	a.note(said)
+	if k != nil {
+		a.keep = *k
+	}
+	p, said, err := load(a.files.pending(), checkPending)
+	if err != nil {
+		return nil, err
+	}
+	a.note(said)
+	a.change.found = p
+	if err := a.fillIn(); err != nil {
+		return nil, err
+	}
+	return a, a.newInitiator()
+}
+
+// note keeps what went wrong where a person will look for it.
+func (a *Agent) note(problem string) {
+	if problem != "" {
+		a.problem = problem
+		a.log.Error(problem)
+	}
+}
+
+func (a *Agent) fillIn() error {
+	if a.cfg.Device == nil {
+		d, err := netlink.Open(netlink.Config{Interface: a.cfg.Interface, ResolvConf: a.opts.Agent.ResolvConf, RunDir: a.cfg.RunDir, Log: a.log})
+		if err != nil {
+			return fmt.Errorf("opening the device: %w", err)
+		}
+		a.cfg.Device = d
+	}
+	if a.cfg.Link == nil {
+		k := link.Keeper{Interface: a.cfg.Interface, Log: a.log,
+			Options: link.Options{EtherType: wire.EtherType, Groups: []link.MAC{link.MAC(wire.Group)}}}
+		a.cfg.Link = func(ctx context.Context, use func(context.Context, link.Port) error) error {
+			k.Use = use
+			return link.Keep(ctx, k)
+		}
+	}
+	if a.cfg.Announce == nil {
+		a.cfg.Announce = func(ctx context.Context, addr netip.Addr) error { return link.Announce(ctx, a.cfg.Interface, addr) }
+	}
+	return nil
+}
+
+func (a *Agent) newInitiator() error {
+	pin, err := a.keep.pin()
+	if err != nil {
+		return fmt.Errorf("reading the home: %w", err)
+	}
+	c := session.InitiatorConfig{Key: a.key, Pin: pin, Way: way(a.opts.Agent.Pairing), Handler: told{a}, Log: a.log, Counters: a.count}
+	if a.opts.Agent.Code != "" {
+		if c.Code, err = session.ParseSetupCode(a.opts.Agent.Code); err != nil {
+			return fmt.Errorf("reading the set-up code: %w", err)
+		}
+	}
+	a.init, err = session.NewInitiator(c)
+	if err != nil {
+		return fmt.Errorf("making the initiator: %w", err)
+	}
+	return nil
+}
+
+func way(p options.Pairing) wire.Way {
+	switch p {
+	case options.PairingWindow:
+		return wire.WayWindow
+	case options.PairingCode:
+		return wire.WayCode
+	}
+	return wire.WayApprove
+}
+
+// Run is New and Run in one.
+func Run(ctx context.Context, cfg Config) error {
+	a, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// Run does an agent's work until ctx ends, and then returns nil.
+func (a *Agent) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	a.ctx, a.begun = ctx, time.Now()
+	g.Go(func() error {
+		// What a crash left half done is put right before anybody is heard.
+		a.restore(ctx)
+		g.Go(func() error { return a.cfg.Link(ctx, a.serveLink) })
+		g.Go(func() error { return a.cfg.Device.Watch(ctx, func() { a.tell(a.deviceChanged) }) })
+		a.loop(ctx)
+		return nil
+	})
+	g.Go(func() error { a.reloadOnDemand(ctx); return nil })
+	if a.cfg.RunDir != "" {
+		g.Go(func() error {
+			return calls.Serve(ctx, calls.SocketPath(a.cfg.RunDir, calls.Agent), calls.Agent, a.Call)
+		})
+	}
+	err := g.Wait()
+	a.wg.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (a *Agent) loop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-a.events:
+			f()
+		}
+	}
+}
+
+// tell hands something to the loop; false when too much is waiting.
+func (a *Agent) tell(f func()) bool {
+	select {
+	case a.events <- f:
+		return true
+	default:
+		return false
+	}
+}
+
+// beside does what takes time outside the loop, and then tells it.
+func (a *Agent) beside(f func(ctx context.Context) func()) {
+	a.wg.Go(func() {
+		then := f(a.ctx)
+		select {
+		case a.events <- then:
+		case <-a.ctx.Done():
+		}
+	})
+}
+
+// after has the loop do f when d has passed. Deadlines are monotonic: setting
+// the clock moves none.
+func (a *Agent) after(d time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(d, func() {
+		select {
+		case a.events <- f:
+		case <-a.ctx.Done():
+		}
+	})
+}
+
+func (a *Agent) serveLink(ctx context.Context, p link.Port) error {
+	mac := model.MAC(p.MAC())
+	a.tell(func() { a.linkUp, a.mac = true, mac; a.retryRestore() })
+	defer a.tell(func() { a.linkUp = false })
+	return a.init.Run(ctx, p)
+}
+
+func (a *Agent) reloadOnDemand(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, ok := <-a.cfg.Reload:
+			if !ok {
+				return
+			}
+			opts, err := options.Load(a.cfg.ConfigDir)
+			a.tell(func() {
+				if err != nil {
+					a.note("the settings were not read again: " + err.Error())
+					return
+				}
+				a.opts, a.problem = opts, ""
+				a.deviceChanged()
+			})
+		}
+	}
+}
+
+// told turns what the session layer tells into things for the loop.
+type told struct{ a *Agent }
+
+func (t told) Silent() { t.a.tell(t.a.nobodyAnswers) }
+func (t told) Digits(d session.Digits) {
+	t.a.tell(func() {
+		t.a.digits = d
+		if d.Code != "" {
+			t.a.log.Info("a home asks to be approved", "digits", d.Code, "homes", d.Homes)
+		}
+	})
+}
+
+// Pinned stores the home before anything is said to it: it is called by the
+// session's goroutine and waits for the loop.
+func (t told) Pinned(p session.Pin) error {
+	done := make(chan error, 1)
+	if !t.a.tell(func() { done <- t.a.pinned(p) }) {
+		return errBusy
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-t.a.ctx.Done():
+		return t.a.ctx.Err()
+	}
+}
+func (t told) Open(p *session.Peer) { t.or(p, func() { t.a.opened(p) }) }
+func (t told) Receive(p *session.Peer, m wire.Message) {
+	t.or(p, func() { t.a.received(p, m) })
+}
+func (t told) Closed(p *session.Peer, err error) { t.or(p, func() { t.a.closed(p, err) }) }
+
+func (t told) or(p *session.Peer, f func()) {
+	if !t.a.tell(f) {
+		p.Close(errBusy)
+	}
+}
+
+func (a *Agent) pinned(p session.Pin) error {
+	a.cfg.Step("pin.begin")
+	k := a.keep
+	k.Pin = filed(p)
+	if err := store(a.files.state(), k); err != nil {
+		a.note("the home can't be stored: " + err.Error())
+		return err
+	}
+	a.keep = k
+	a.cfg.Step("pin.stored")
+	a.log.Info("this device belongs to a home now", "home", p.Home.String())
+	return nil
+}
+
+func (a *Agent) opened(p *session.Peer) {
+	a.peer, a.since = p, time.Now()
+	a.reports.last = nil
+	a.reportNow()
+}
+
+func (a *Agent) closed(p *session.Peer, err error) {
+	if a.peer == p {
+		a.peer = nil
+		a.log.Info("the home is not heard any more", "why", err)
+	}
+}
+
+func (a *Agent) received(p *session.Peer, m wire.Message) {
+	if a.peer != p {
+		return
+	}
+	switch m := m.(type) {
+	case wire.Configure:
+		a.configure(m)
+	case wire.Confirm:
+		a.confirm(m)
+	default:
+		a.log.Debug("message that an agent takes no notice of", "type", m.Type())
+	}
+}
+
+func (a *Agent) send(m wire.Message) {
+	if a.peer == nil {
+		return
+	}
+	if err := a.peer.Send(m); err != nil {
+		a.log.Info("message was not sent", "type", m.Type(), "err", err)
+	}
+}
+
+// reset wipes what makes this device known.
+func (a *Agent) reset() error {
+	var errs []error
+	for _, path := range []string{a.files.pending(), a.files.state(), a.files.key()} {
+		if err := system.RemoveFile(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("removing %s: %w", filepath.Base(path), err))
+		}
+	}
+	return errors.Join(errs...)
+}

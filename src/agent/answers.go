@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"homeconf/src/calls"
+	"homeconf/src/model"
+)
+
+// Call answers what people ask at the device; it is a calls.Handler.
+func (a *Agent) Call(ctx context.Context, name string, args calls.Args) (any, error) {
+	switch name {
+	case "agent_approve":
+		if err := a.init.Approve(args.String("digits")); err != nil {
+			return nil, calls.Errorf(calls.PermissionDenied, "%w", err)
+		}
+		return calls.DoneResult{Text: "The home was approved."}, nil
+	case "agent_status":
+		var s calls.AgentStatusResult
+		return &s, a.ask(ctx, func() { s = a.status() })
+	case "agent_reset":
+		var err error
+		if asked := a.ask(ctx, func() { err = a.reset() }); asked != nil {
+			return nil, asked
+		}
+		if err != nil {
+			return nil, calls.Errorf(calls.Failed, "%w", err)
+		}
+		return calls.DoneResult{Text: "This device has forgotten its home. Start the agent again: it is a stranger then."}, nil
+	}
+	return nil, calls.Errorf(calls.UnknownCall, "no call %q", name)
+}
+
+// ask has f carried out by the loop and waits until it is done.
+func (a *Agent) ask(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	if !a.tell(func() { f(); close(done) }) {
+		return calls.Errorf(calls.Busy, "%w", errBusy)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *Agent) status() calls.AgentStatusResult {
+	s := calls.AgentStatusResult{Version: a.cfg.Version, State: calls.AgentSearching, Interface: a.cfg.Interface, MAC: a.mac, LinkUp: a.linkUp,
+		Device: model.IDOfKey(model.DeviceKey(a.key.Public())), Digits: a.digits.Code, Homes: a.digits.Homes, Settings: a.keep.Good,
+		Commit: a.change.state, Temporary: a.lease.temporary().Address, Problem: a.problem,
+		UptimeSeconds: int64(time.Since(a.begun) / time.Second), Counters: a.count.Snapshot()}
+	var rep model.Report
+	a.complete(&rep)
+	s.Info = rep.Info
+	if a.keep.Pin != nil {
+		s.Home, s.State = a.keep.Pin.Home, calls.AgentAway
+	}
+	switch {
+	case a.peer != nil:
+		s.State, s.Since = calls.AgentConnected, a.since
+	case a.digits.Code != "":
+		s.State = calls.AgentWaiting
+	}
+	return s
+}
