@@ -71,7 +71,15 @@ func runDaemon(d calls.Daemon, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "homeconf %s: %s: see `homeconf help %s`\n", d, safe(err.Error()), d)
 		return exitUsage
 	}
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: &f.level}))
+	// A level given on the command line beats the one that a daemon reads from
+	// its options and sets.
+	level := slog.Leveler(&f.level)
+	fs.Visit(func(given *flag.Flag) {
+		if given.Name == "log-level" {
+			level = f.level.Level()
+		}
+	})
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	ctx, reload, stop := signals(log)
 	defer stop()
 	runs, ok := daemons[d]

@@ -31,6 +31,7 @@ func TestSignals(t *testing.T) {
 		if f.configDir != "/tmp/c" || f.stateDir != "/etc/homeconf" || f.runDir != defaultRunDir || f.iface != "br-lan" {
 			t.Errorf("flags %+v", f)
 		}
+		f.level.Set(slog.LevelError) // as options might say
 		log.Debug("shown")
 		for range 2 {
 			syscall.Kill(os.Getpid(), syscall.SIGHUP)
