@@ -118,7 +118,7 @@ func (s *arpSocket) exchange(ctx context.Context, send func(round int) (next tim
 }
 
 // Probe asks in three rounds, for all addresses at once, who has them, and
-// answers after 200 ms, or as soon as all are taken, which ones are in use and
+// answers after 200 ms, or as soon as all are known to be held, which ones are in use and
 // by whom (RFC 5227, 2.1.1). Another host that probes for an address at the
 // same time counts as its user. This interface's own address and those of
 // exclude are nobody: the gateway's, say, or the device's own that is meant to
@@ -135,6 +135,7 @@ func Probe(ctx context.Context, ifname string, addrs []netip.Addr, exclude ...MA
 		return nil, fmt.Errorf("probe %d addresses: at most %d at once", len(asked), maxProbe)
 	}
 	taken := make(map[netip.Addr]MAC)
+	held := make(map[netip.Addr]bool) // by one who has the address already
 	if len(asked) == 0 {
 		return taken, nil
 	}
@@ -150,7 +151,7 @@ func Probe(ctx context.Context, ifname string, addrs []netip.Addr, exclude ...MA
 			return time.Time{}, nil
 		}
 		for a := range asked {
-			if _, ok := taken[a]; ok {
+			if held[a] {
 				continue
 			}
 			// The sender's IP address is all zero, so that nobody's cache is
@@ -167,13 +168,19 @@ func Probe(ctx context.Context, ifname string, addrs []netip.Addr, exclude ...MA
 	}
 	take := func(a arp) bool {
 		ip := a.senderIP
-		if ip.IsUnspecified() && a.operation == arpRequest {
-			ip = a.targetIP // a probe of somebody else's
+		// A probe of somebody else's: we go on asking, so that they hear us.
+		rival := ip.IsUnspecified() && a.operation == arpRequest
+		if rival {
+			ip = a.targetIP
 		}
-		if _, again := taken[ip]; asked[ip] && !again && !slices.Contains(exclude, a.sender) {
-			taken[ip] = a.sender
+		if !asked[ip] || held[ip] || slices.Contains(exclude, a.sender) {
+			return false
 		}
-		return len(taken) == len(asked)
+		taken[ip] = a.sender
+		if !rival {
+			held[ip] = true
+		}
+		return len(held) == len(asked)
 	}
 	if err := s.exchange(ctx, send, take); err != nil {
 		return nil, fmt.Errorf("probe addresses: %w", err)
