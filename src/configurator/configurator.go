@@ -1,0 +1,295 @@
+package configurator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"homeconf/src/calls"
+	"homeconf/src/gateway"
+	"homeconf/src/inventory"
+	"homeconf/src/link"
+	"homeconf/src/model"
+	"homeconf/src/options"
+	"homeconf/src/plan"
+	"homeconf/src/session"
+	"homeconf/src/sighting"
+)
+
+// Config is what a configurator is made of. Fields below Step are filled in
+// with the real thing where they are empty; tests put an in-memory one there.
+type Config struct {
+	ConfigDir string // UCI files, normally /etc/config
+	StateDir  string // the home's key and database, normally /etc/homeconf
+	RunDir    string // the socket, normally /var/run/homeconf
+	Interface string // LAN bridge; empty: what UCI says
+	Version   string
+	LogLevel  *slog.LevelVar
+	Log       *slog.Logger
+	Reload    <-chan struct{} // read the options again
+
+	// Step is told of every point between two steps at which a crash would
+	// leave something half done; nil outside crash tests.
+	Step func(name string)
+
+	FS        inventory.FS // under the database; nil: the disk
+	Gateway   gateway.Gateway
+	Link      func(ctx context.Context, use func(context.Context, link.Port) error) error
+	Prober    Prober
+	Sightings func(ctx context.Context, tell func([]sighting.Evidence)) error
+}
+
+// Prober asks the LAN who has an address.
+type Prober interface {
+	// Probe asks for all addresses at once, without claiming any (RFC 5227, 2.1.1).
+	Probe(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]model.MAC, error)
+	// Resolve asks who has one address that should be in use.
+	Resolve(ctx context.Context, addr netip.Addr) (model.MAC, error)
+	// Watch tells of every address heard in use.
+	Watch(ctx context.Context, heard func(netip.Addr, model.MAC)) error
+}
+
+// Configurator is one home's. All fields below box belong to its loop.
+type Configurator struct {
+	cfg   Config
+	log   *slog.Logger
+	home  *home
+	store *inventory.Store
+	count *session.Counters
+	resp  *session.Responder
+	since time.Time
+	ctx   context.Context // of Run: what is started beside the loop ends with it
+	wg    errgroup.Group
+
+	box *mailbox
+
+	opts     *options.Options
+	profiles map[string]model.Profile
+	peers    map[model.DeviceID]*member
+	waiting  map[model.DeviceID]*waiting
+	seen     map[model.DeviceID]*model.Record // without an agent, and not set up
+	window   *window
+	findings *findings
+	probes   *probes
+	linkUp   bool
+	problem  string // why nobody is adopted
+
+	net     model.Network
+	plan    plan.Plan
+	checks  map[model.DeviceID][]model.Check
+	work    work
+	mc      multicast
+	given   map[netip.Addr]given
+	members memberSet
+}
+
+// New opens a configurator's state and makes it ready to Run. It changes
+// nothing on the gateway or on the network.
+func New(cfg Config) (*Configurator, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Step == nil {
+		cfg.Step = func(string) {}
+	}
+	opts, err := options.Load(cfg.ConfigDir)
+	if err != nil {
+		return nil, fmt.Errorf("reading the options: %w", err)
+	}
+	c := &Configurator{
+		cfg: cfg, log: cfg.Log, box: newMailbox(), count: &session.Counters{},
+		peers: map[model.DeviceID]*member{}, waiting: map[model.DeviceID]*waiting{}, seen: map[model.DeviceID]*model.Record{},
+		findings: newFindings(), probes: newProbes(), checks: map[model.DeviceID][]model.Check{},
+	}
+	c.work.init()
+	c.useOptions(opts)
+	if cfg.Interface != "" {
+		c.opts.Configurator.Interface = cfg.Interface
+	}
+	var founded bool
+	if c.home, founded, err = openHome(cfg.StateDir); err != nil {
+		return nil, err
+	}
+	var broken []model.Finding
+	if c.store, broken, err = inventory.Open(cfg.StateDir, storeOn(cfg.FS)...); err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	c.note("store", broken)
+	if founded {
+		c.tell("home.founded", "", "configurator", "This home was founded: a home key was made.")
+	}
+	for _, r := range c.store.All() {
+		if r.State == model.DeviceAdopted && r.Key != nil {
+			c.members.add(session.PublicKey(*r.Key))
+		}
+	}
+	if err := c.fillIn(); err != nil {
+		return nil, err
+	}
+	c.resp, err = session.NewResponder(session.ResponderConfig{
+		Key: c.home.key, DiscoveryKey: c.home.discovery, Instance: c.home.instance, Term: c.home.term,
+		Member: c.members.has, Ways: c.ways, Code: c.members.codes,
+		Handler: heard{c}, Log: c.log, Counters: c.count,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the responder: %w", err)
+	}
+	return c, nil
+}
+
+// Run does a configurator's work until ctx ends, and then returns nil.
+func (c *Configurator) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	c.ctx, c.since = ctx, time.Now()
+	c.box.tell(c.begin)
+	g.Go(func() error { c.box.run(ctx); return nil })
+	g.Go(func() error { return c.cfg.Link(ctx, c.serveLink) })
+	g.Go(func() error {
+		return c.cfg.Sightings(ctx, func(e []sighting.Evidence) { c.box.tell(func() { c.sighted(e) }) })
+	})
+	g.Go(func() error {
+		return c.cfg.Prober.Watch(ctx, func(a netip.Addr, m model.MAC) { c.box.tell(func() { c.addressHeard(a, m) }) })
+	})
+	g.Go(func() error { c.reloadOnDemand(ctx); return nil })
+	if c.cfg.RunDir != "" {
+		g.Go(func() error {
+			return calls.Serve(ctx, filepath.Join(c.cfg.RunDir, string(calls.Configurator)+".sock"), calls.Configurator, c.Call)
+		})
+	}
+	err := g.Wait()
+	c.wg.Wait()
+	if flushed := c.store.Flush(); flushed != nil {
+		err = errors.Join(err, fmt.Errorf("storing what was left: %w", flushed))
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// Run is New and Run in one.
+func Run(ctx context.Context, cfg Config) error {
+	c, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	return c.Run(ctx)
+}
+
+// serveLink is called each time that the LAN is there.
+func (c *Configurator) serveLink(ctx context.Context, p link.Port) error {
+	c.box.tell(func() { c.linkUp = true; c.touch() })
+	defer c.box.tell(func() { c.linkUp = false })
+	return c.resp.Run(ctx, p)
+}
+
+// beside runs f outside the loop and then tells the loop what came of it.
+func (c *Configurator) beside(f func(ctx context.Context) func()) {
+	c.wg.Go(func() error {
+		then := f(c.ctx)
+		if c.ctx.Err() == nil && !c.box.tell(then) {
+			c.log.Error("result of our own work was lost", "err", errBusy)
+		}
+		return nil
+	})
+}
+
+// after has the loop do f when d has passed.
+func (c *Configurator) after(d time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(d, func() {
+		if c.ctx.Err() == nil {
+			c.box.tell(f)
+		}
+	})
+}
+
+func (c *Configurator) reloadOnDemand(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, ok := <-c.cfg.Reload:
+			if !ok {
+				return
+			}
+			opts, err := options.Load(c.cfg.ConfigDir)
+			c.box.tell(func() { c.reloaded(opts, err) })
+		}
+	}
+}
+
+// reloaded takes new options over; ones with an error are refused whole and the
+// old ones stay, with a finding that says what is wrong.
+func (c *Configurator) reloaded(opts *options.Options, err error) {
+	if err != nil {
+		c.log.Error("options were not read again", "err", err)
+		c.note("options", []model.Finding{{Kind: "options.invalid",
+			Text: fmt.Sprintf("The settings in %s have an error, so the earlier ones stay in force: %v", filepath.Join(c.cfg.ConfigDir, "homeconf"), err),
+			Step: "Correct the file and reload."}})
+		return
+	}
+	c.note("options", nil)
+	if c.cfg.Interface != "" {
+		opts.Configurator.Interface = c.cfg.Interface
+	}
+	c.useOptions(opts)
+	c.tell("options.read", "", "person", "The settings were read again.")
+	c.touch()
+}
+
+func (c *Configurator) useOptions(o *options.Options) {
+	c.opts = o
+	c.profiles = profilesOf(o)
+	c.members.setWay(o.Configurator.Pairing)
+}
+
+// begin is the first thing that the loop does: a crash may have left the
+// gateway anywhere, so it is looked at before anybody calls.
+func (c *Configurator) begin() { c.touch() }
+
+// tell writes one line of history.
+func (c *Configurator) tell(kind string, id model.DeviceID, cause, text string, detail ...string) {
+	e := model.Event{Time: time.Now(), Device: id, Kind: kind, Cause: cause, Text: text, Detail: detail}
+	c.log.Info(text, "event", kind, "device", string(id))
+	if _, err := c.store.Append(e); err != nil {
+		c.log.Error("history was not stored", "err", err)
+	}
+}
+
+// note replaces what one source has found.
+func (c *Configurator) note(source string, found []model.Finding) {
+	raised, cleared := c.findings.set(source, time.Now(), found)
+	for _, f := range raised {
+		c.tell("finding.raised", f.Device, source, f.Text, f.Step)
+	}
+	for _, f := range cleared {
+		c.tell("finding.cleared", f.Device, source, "No longer so: "+f.Text)
+	}
+}
+
+// put stores a record and says so when that fails: the work goes on in memory.
+func (c *Configurator) put(records ...*model.Record) error {
+	err := c.store.PutAll(records)
+	if err != nil {
+		c.log.Error("database was not written", "err", err)
+		c.note("disk", []model.Finding{{Kind: "store.full",
+			Text: fmt.Sprintf("The database can't be written: %v", err),
+			Step: "Make room on the router's flash; until then what is learned is lost at a restart."}})
+		return err
+	}
+	c.note("disk", nil)
+	return nil
+}
+
+func storeOn(f inventory.FS) []inventory.Option {
+	if f == nil {
+		return nil
+	}
+	return []inventory.Option{inventory.WithFS(f)}
+}

@@ -1,0 +1,126 @@
+package configurator
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"homeconf/src/inventory"
+	"homeconf/src/session"
+)
+
+// home is what makes this configurator the one of its home. It holds the home
+// key, so its file is readable by root alone and is never part of any answer.
+type home struct {
+	key       session.PrivateKey
+	discovery [32]byte
+	instance  [16]byte
+	term      uint64
+	// allowed are the yeses that a person gave once for the whole home.
+	allowed map[string]bool
+}
+
+const homeVersion = 1
+
+// homeFile is the form of home on disk.
+type homeFile struct {
+	Version   int      `json:"version"`
+	Key       string   `json:"key"`
+	Discovery string   `json:"discovery"`
+	Instance  string   `json:"instance"`
+	Term      uint64   `json:"term"`
+	Allowed   []string `json:"allowed,omitempty"`
+}
+
+func homePath(stateDir string) string { return filepath.Join(stateDir, "home.json") }
+
+// openHome reads the home's file or, where there is none, founds a home. A file
+// that is there and cannot be read is an error: founding another home in its
+// place would lock every paired device out.
+func openHome(stateDir string) (*home, bool, error) {
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return nil, false, fmt.Errorf("making the state directory: %w", err)
+	}
+	b, err := os.ReadFile(homePath(stateDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		h, err := foundHome()
+		if err != nil {
+			return nil, false, err
+		}
+		return h, true, h.save(stateDir)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("reading the home key: %w", err)
+	}
+	h, err := parseHome(b)
+	if err != nil {
+		return nil, false, fmt.Errorf("reading the home key in %s: %w", homePath(stateDir), err)
+	}
+	return h, false, nil
+}
+
+func foundHome() (*home, error) {
+	key, err := session.GeneratePrivateKey()
+	if err != nil {
+		return nil, fmt.Errorf("making a home key: %w", err)
+	}
+	h := &home{key: key, term: 1, allowed: map[string]bool{}}
+	rand.Read(h.discovery[:])
+	rand.Read(h.instance[:])
+	return h, nil
+}
+
+// parseHome reads the file's bytes. Its errors never hold any of them.
+func parseHome(b []byte) (*home, error) {
+	var f homeFile
+	if len(b) > 16<<10 {
+		return nil, fmt.Errorf("%d bytes are too many", len(b))
+	}
+	if err := json.Unmarshal(b, &f); err != nil {
+		return nil, errors.New("it is damaged: not JSON of the expected form")
+	}
+	if f.Version != homeVersion {
+		return nil, fmt.Errorf("it has format version %d, this program knows %d", f.Version, homeVersion)
+	}
+	h := &home{term: f.Term, allowed: map[string]bool{}}
+	var err error
+	if h.key, err = session.ParsePrivateKey([]byte(f.Key)); err != nil {
+		return nil, errors.New("it is damaged: the key has not the expected form")
+	}
+	if !decodeHex(h.discovery[:], f.Discovery) || !decodeHex(h.instance[:], f.Instance) {
+		return nil, errors.New("it is damaged: a field has not the expected length")
+	}
+	for _, a := range f.Allowed {
+		h.allowed[a] = true
+	}
+	return h, nil
+}
+
+func decodeHex(dst []byte, s string) bool {
+	if len(s) != 2*len(dst) {
+		return false
+	}
+	_, err := hex.Decode(dst, []byte(s))
+	return err == nil
+}
+
+func (h *home) save(stateDir string) error {
+	f := homeFile{Version: homeVersion, Key: string(h.key.SecretText()), Discovery: hex.EncodeToString(h.discovery[:]),
+		Instance: hex.EncodeToString(h.instance[:]), Term: h.term}
+	for a := range h.allowed {
+		f.Allowed = append(f.Allowed, a)
+	}
+	b, err := json.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("encoding the home key: %w", err)
+	}
+	if err := inventory.AtomicWrite(homePath(stateDir), append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("storing the home key: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package configurator
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"time"
+
+	"homeconf/src/calls"
+	"homeconf/src/model"
+	"homeconf/src/session"
+)
+
+// waiting is a stranger whose digits are shown and who awaits a person's yes.
+type waiting struct {
+	peer   *session.Peer
+	asked  session.Waiting
+	since  time.Time
+	wrong  int // digits that were typed in and were not its
+	record *model.Record
+}
+
+// maxWrong is how often wrong digits may be typed in before the device has to
+// ask anew: with six digits the chance of a guess stays below 1 in 200,000.
+const maxWrong = 5
+
+// window is an open pairing window.
+type window struct {
+	until  time.Time
+	timer  *time.Timer
+	settle *time.Timer
+	asked  map[model.DeviceID]bool // everybody who asked while it was open
+}
+
+// settleTime is how long an open window waits, after the first device asked,
+// for a second one: when two ask, none is let in.
+const settleTime = 2 * time.Second
+
+// strangerWaits is told by the session layer when a stranger has shown its digits.
+func (c *Configurator) strangerWaits(p *session.Peer, asked session.Waiting) {
+	id := model.IDOfKey(model.DeviceKey(p.Key()))
+	if r, ok := c.store.Get(id); ok && r.State == model.DeviceAdopted {
+		// The session layer admits members by itself; this one became a
+		// member between its question and now.
+		p.Admit(asked.Hash)
+		return
+	}
+	mac := model.MAC(p.MAC())
+	c.waiting[id] = &waiting{peer: p, asked: asked, since: time.Now(), record: &model.Record{
+		ID: id, MACs: []model.MAC{mac}, State: model.DeviceWaiting, FirstSeen: time.Now()}}
+	delete(c.seen, model.IDOfMAC(mac))
+	c.tell("pairing.waiting", id, "agent", fmt.Sprintf("A device at %s asks to be let in.", mac))
+	if c.window != nil {
+		c.windowAsked(id)
+	}
+	c.touch() // so that an address for it is looked for while the person reads
+}
+
+func (c *Configurator) strangerLeft(id model.DeviceID, p *session.Peer) {
+	if w, ok := c.waiting[id]; ok && w.peer == p {
+		delete(c.waiting, id)
+		c.tell("pairing.left", id, "agent", "A device that asked to be let in is gone.")
+	}
+}
+
+// adoptByDigits lets a waiting device in if the digits are its own.
+func (c *Configurator) adoptByDigits(id model.DeviceID, digits string) error {
+	w, ok := c.waiting[id]
+	if !ok {
+		if r, known := c.store.Get(id); known && r.State == model.DeviceAdopted {
+			return calls.Errorf(calls.InvalidArgument, "%s was let in already", id)
+		}
+		return calls.Errorf(calls.NotFound, "no device %s asks to be let in", id)
+	}
+	if subtle.ConstantTimeCompare([]byte(digits), []byte(w.asked.Digits)) != 1 {
+		w.wrong++
+		c.tell("pairing.wrong-digits", id, "person", fmt.Sprintf("Wrong digits for a waiting device (%d of %d).", w.wrong, maxWrong))
+		if w.wrong >= maxWrong {
+			c.refuse(id, "wrong digits were typed in too often")
+		}
+		return calls.Errorf(calls.PermissionDenied, "these are not the digits that the device shows")
+	}
+	return c.adopt(id, w, "person")
+}
+
+// adopt makes a waiting device a member, on disk first, and then says yes to
+// it. A crash in between is mended by the device itself: it comes back as a
+// stranger whose key is a member's, and is let in without a question.
+func (c *Configurator) adopt(id model.DeviceID, w *waiting, cause string) error {
+	key := model.DeviceKey(w.peer.Key())
+	r := w.record.Clone()
+	r.Key, r.State, r.LastSeen = &key, model.DeviceAdopted, time.Now()
+	if old, ok := c.store.Get(id); ok {
+		r.Choice, r.FirstSeen = old.Choice, old.FirstSeen
+	}
+	c.cfg.Step("adopt.begin")
+	if err := c.put(r); err != nil {
+		return calls.Errorf(calls.Failed, "the device can't be let in, for that can't be stored: %w", err)
+	}
+	c.cfg.Step("adopt.stored")
+	c.members.add(w.peer.Key())
+	delete(c.waiting, id)
+	c.tell("device.adopted", id, cause, "A device was let in.")
+	if err := w.peer.Admit(w.asked.Hash); err != nil {
+		// Its session ended under our hands; it will ask again, as a member.
+		c.log.Info("yes did not reach the device", "device", string(id), "err", err)
+	}
+	c.cfg.Step("adopt.admitted")
+	return nil
+}
+
+func (c *Configurator) refuse(id model.DeviceID, why string) {
+	if w, ok := c.waiting[id]; ok {
+		delete(c.waiting, id)
+		w.peer.Refuse()
+		c.tell("pairing.refused", id, "person", "A device that asked to be let in was turned away: "+why+".")
+	}
+}
+
+// openWindow lets the one device in that asks before it closes.
+func (c *Configurator) openWindow(d time.Duration) {
+	c.closeWindow()
+	w := &window{until: time.Now().Add(d), asked: map[model.DeviceID]bool{}}
+	w.timer = c.after(d, func() {
+		if c.window == w {
+			c.closeWindow()
+			c.tell("pairing.closed", "", "configurator", "The pairing window closed; nobody was let in.")
+		}
+	})
+	c.window = w
+	c.tell("pairing.opened", "", "person", fmt.Sprintf("The pairing window is open for %v.", d))
+	for id := range c.waiting {
+		c.windowAsked(id)
+	}
+}
+
+func (c *Configurator) closeWindow() {
+	if c.window == nil {
+		return
+	}
+	c.window.timer.Stop()
+	if c.window.settle != nil {
+		c.window.settle.Stop()
+	}
+	c.window = nil
+	c.members.dropCodes()
+}
+
+// windowAsked notes that a device asks while the window is open. Who asked and
+// left counts too: nobody can make room for himself by pushing another out.
+func (c *Configurator) windowAsked(id model.DeviceID) {
+	w := c.window
+	w.asked[id] = true
+	if w.settle == nil {
+		w.settle = c.after(settleTime, func() { c.windowSettled(w) })
+	}
+}
+
+func (c *Configurator) windowSettled(w *window) {
+	if c.window != w {
+		return
+	}
+	if len(w.asked) > 1 {
+		c.closeWindow()
+		c.tell("pairing.overlap", "", "configurator",
+			fmt.Sprintf("%d devices asked while the pairing window was open, so none was let in.", len(w.asked)),
+			"Let them in one by one with their digits, or unplug all but one and open the window again.")
+		return
+	}
+	for id := range w.asked {
+		wt, ok := c.waiting[id]
+		if !ok { // it left; another may come
+			delete(w.asked, id)
+			w.settle = nil
+			return
+		}
+		c.closeWindow()
+		if err := c.adopt(id, wt, "window"); err != nil {
+			c.log.Error("device was not let in", "device", string(id), "err", err)
+		}
+	}
+}
