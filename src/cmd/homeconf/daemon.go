@@ -82,20 +82,12 @@ func runDaemon(d calls.Daemon, args []string, stdout, stderr io.Writer) int {
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	ctx, reload, stop := signals(log)
 	defer stop()
-	runs, ok := daemons[d]
-	if !ok {
-		log.Error("daemon is not part of this build", "daemon", string(d))
-		return exitFailed
-	}
-	if err := runs(ctx, &f, log, reload); err != nil {
+	if err := daemons[d](ctx, &f, log, reload); err != nil {
 		log.Error("daemon failed", "daemon", string(d), "error", err)
 		return exitFailed
 	}
 	return exitDone
 }
-
-// daemons construct and run, one call each.
-var daemons = map[calls.Daemon]func(context.Context, *daemonFlags, *slog.Logger, <-chan struct{}) error{}
 
 // signals turns SIGTERM and SIGINT into the end of the context, and SIGHUP into
 // a value on the channel; several that come close together are one.

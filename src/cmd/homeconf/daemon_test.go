@@ -16,13 +16,9 @@ import (
 
 // standIn puts another daemon in a daemon's place for one test.
 func standIn(t *testing.T, d calls.Daemon, f func(context.Context, *daemonFlags, *slog.Logger, <-chan struct{}) error) {
-	old, ok := daemons[d]
+	old := daemons[d]
 	daemons[d] = f
-	t.Cleanup(func() {
-		if delete(daemons, d); ok {
-			daemons[d] = old
-		}
-	})
+	t.Cleanup(func() { daemons[d] = old })
 }
 
 func TestSignals(t *testing.T) {
