@@ -111,11 +111,11 @@ type Advertise struct {
 }
 
 type advertise struct {
-	Instance octets  `cbor:"1,keyasint"`
-	Nonce    octets  `cbor:"2,keyasint"`
-	Asker    octets  `cbor:"3,keyasint,omitempty"`
-	Cookie   octets  `cbor:"4,keyasint,omitempty"`
-	Tag      octets  `cbor:"5,keyasint,omitempty"`
+	Instance octets   `cbor:"1,keyasint"`
+	Nonce    octets   `cbor:"2,keyasint"`
+	Asker    octets   `cbor:"3,keyasint,omitempty"`
+	Cookie   octets   `cbor:"4,keyasint,omitempty"`
+	Tag      octets   `cbor:"5,keyasint,omitempty"`
 	Ways     []uint16 `cbor:"6,keyasint,omitempty"` // not uint8: a slice of bytes is a byte string
 }
 

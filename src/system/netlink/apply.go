@@ -241,7 +241,9 @@ func (d *Device) applyNothing(link nl.Link) error {
 			err = errors.Join(err, d.removeAddress(link, a.prefix.Addr(), a.prefix))
 		}
 	}
-	ours := func(r nl.Route) bool { return r.Protocol == routeProtocol || d.own.Lease != nil && r.Protocol == routeProtocolDHCP }
+	ours := func(r nl.Route) bool {
+		return r.Protocol == routeProtocol || d.own.Lease != nil && r.Protocol == routeProtocolDHCP
+	}
 	if err := errors.Join(err, d.removeRoutes(link, ours), d.setDNS(nil)); err != nil {
 		return err
 	}
