@@ -66,13 +66,15 @@ func (p *planner) wantsAddress(d *device) bool {
 	return d.profile.Address != model.AddressDynamic || d.rec.Choice.Address.IsValid() || d.byHand != nil && d.byHand.Address.IsValid()
 }
 
-// byHand finds a reservation that somebody else made for the device.
+// byHand finds a reservation that somebody else made for the device, for any of
+// its MAC addresses: a second one of the same address would keep dnsmasq from
+// starting.
 func (p *planner) byHand(d *device) {
 	hosts := p.in.Network.Reservations
 	best := -1
 	for i := range hosts {
 		h := &hosts[i]
-		if h.Owner != "" || !h.Enabled || !slices.ContainsFunc(h.MACs, func(m model.MAC) bool { return slices.Contains(d.macs, m) }) {
+		if h.Owner != "" || !h.Enabled || !p.owns(d.rec.ID, h.MACs) {
 			continue
 		}
 		if best < 0 || h.Section < hosts[best].Section {
