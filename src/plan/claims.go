@@ -71,7 +71,10 @@ func (p *planner) blocked(a netip.Addr, id model.DeviceID, keeps bool) string {
 	var worst *claim
 	for i := range p.claims[a] {
 		c := &p.claims[a][i]
-		if keeps && c.kind == claimStale || p.owns(id, c.macs) {
+		// A reservation made by hand for another of the device's own
+		// addresses, be it switched off, would be a second one of this.
+		theirs := c.kind == claimReserved && c.host.Owner != id
+		if keeps && c.kind == claimStale || p.owns(id, c.macs) && !theirs {
 			continue
 		}
 		if worst == nil || c.kind < worst.kind || c.kind == worst.kind && c.before(worst) {
