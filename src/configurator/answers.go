@@ -121,7 +121,7 @@ func (c *Configurator) status() calls.StatusResult {
 		s.Devices[r.State]++
 	}
 	for id, w := range c.waiting {
-		s.Waiting = append(s.Waiting, calls.WaitingDevice{ID: id, MAC: w.record.MACs[0], Way: w.asked.Way.String(), Since: w.since})
+		s.Waiting = append(s.Waiting, calls.WaitingDevice{ID: id, MAC: w.record.MACs[0], Way: w.asked.Way.String(), Digits: w.asked.Digits, Since: w.since})
 	}
 	slices.SortFunc(s.Waiting, func(a, b calls.WaitingDevice) int { return a.Since.Compare(b.Since) })
 	return s
