@@ -228,14 +228,15 @@ func mbps(kbit uint64) uint32 {
 func (r *Router) multicastFact(wan model.WAN) (model.MulticastFact, error) {
 	f := model.MulticastFact{Installed: r.proxyInstalled()}
 	ours, others := gwuci.Proxies(r.lenient("igmpproxy"))
-	f.Configured, f.Owned = others.Complete(), ours.Complete()
+	f.Configured = others.Complete() || ours.Complete()
+	f.Ours = !others.Complete() && ours.Complete()
 	p := others
-	if !f.Configured && f.Owned {
+	if f.Ours {
 		p = ours
 	}
 	f.Upstream, f.Downstream = p.Upstream, p.Downstream
-	if !f.Configured && !f.Owned && r.cfg.IPTVNetwork != "" {
-		f.Upstream = r.cfg.IPTVNetwork
+	if !f.Configured {
+		f.Upstream = r.cfg.IPTVNetwork // where it should come from
 	}
 	vifs, err := r.kernel.VIFs()
 	if err != nil {

@@ -159,7 +159,7 @@ func (m *Memory) Facts(ctx context.Context) (model.Network, error) {
 		nth[r.Device]++
 	}
 	if p := m.state.Multicast; p != nil && n.Multicast.Installed {
-		n.Multicast = model.MulticastFact{Installed: true, Running: true, Configured: true, Owned: true, Upstream: p.Upstream,
+		n.Multicast = model.MulticastFact{Installed: true, Running: true, Configured: true, Ours: true, Upstream: p.Upstream,
 			Downstream: []string{p.Downstream}, Interfaces: []string{n.WAN.Device, n.LAN.Device}}
 	}
 	return n, nil

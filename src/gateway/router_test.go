@@ -182,7 +182,7 @@ added mark: the jump from FORWARD to HOMECONF_MARK`
 		t.Errorf("the zero state left\n%s\nwant\n%s", now, empty)
 	}
 	// src/uci leaves the empty line that it put before a section of ours.
-	if b, _ := os.ReadFile(filepath.Join(d.dir, "config/dhcp")); strings.TrimSuffix(string(b), "\n") != strings.TrimSuffix(foreignDHCP, "\n") {
+	if b, _ := os.ReadFile(filepath.Join(d.dir, "config/dhcp")); strings.TrimRight(string(b), "\n") != strings.TrimRight(foreignDHCP, "\n") {
 		t.Errorf("what is not ours became\n%q", b)
 	}
 }

@@ -134,8 +134,7 @@ type Rates struct {
 type MulticastFact struct {
 	Installed  bool     `json:"Installed"`
 	Running    bool     `json:"Running"`
-	Configured bool     `json:"Configured"` // an upstream and a downstream in UCI, made by somebody else
-	Owned      bool     `json:"Owned"`      // the same, made by us
+	Configured bool     `json:"Configured"` // an upstream and a downstream in UCI
 	Ours       bool     `json:"Ours"`       // that configuration was written by homeconf
 	Upstream   string   `json:"Upstream,omitempty"`
 	Downstream []string `json:"Downstream,omitempty"`
