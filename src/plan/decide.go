@@ -208,22 +208,21 @@ func (p *planner) lookAtHome() {
 }
 
 func (p *planner) duplicates() {
-	seen := map[netip.Addr]*model.HostEntry{}
+	seen := map[netip.Addr][]string{}
 	for i := range p.in.Network.Reservations {
-		h := &p.in.Network.Reservations[i]
-		if !h.Enabled || !h.Address.IsValid() {
+		if h := &p.in.Network.Reservations[i]; h.Enabled && h.Address.IsValid() {
+			seen[h.Address] = append(seen[h.Address], sectionOf(h))
+		}
+	}
+	for a, where := range seen {
+		if len(where) < 2 {
 			continue
 		}
-		if first := seen[h.Address]; first != nil {
-			a, b := sectionOf(first), sectionOf(h)
-			if b < a {
-				a, b = b, a
-			}
-			p.find(KindDuplicate, "", "The address "+h.Address.String()+" is reserved twice, in "+a+" and "+b+"; the DHCP server may refuse to start.",
-				"Delete one of them.")
-			continue
-		}
-		seen[h.Address] = h
+		slices.Sort(where)
+		id := KindDuplicate + ":" + a.String()
+		p.out.Findings = append(p.out.Findings, model.Finding{ID: id, Kind: KindDuplicate,
+			Text: "The address " + a.String() + " is reserved twice, in " + where[0] + " and " + where[1] + "; the DHCP server may refuse to start.",
+			Step: "Delete one of them."})
 	}
 }
 

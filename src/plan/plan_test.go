@@ -261,9 +261,9 @@ func random(r *rand.Rand) Input {
 		}
 		in.Records = append(in.Records, b)
 	}
-	for range r.IntN(8) {
+	for n := range r.IntN(8) {
 		in.Network.Leases = append(in.Network.Leases, model.Lease{MAC: mac(), Address: ip()})
-		in.Network.Reservations = append(in.Network.Reservations, model.HostEntry{Section: fmt.Sprint("s", r.IntN(50)), Name: "x", MACs: []model.MAC{mac()}, Address: ip(), Enabled: r.IntN(2) == 0})
+		in.Network.Reservations = append(in.Network.Reservations, model.HostEntry{Section: fmt.Sprint("s", n), Name: "x", MACs: []model.MAC{mac()}, Address: ip(), Enabled: r.IntN(2) == 0})
 		in.Network.Neighbors = append(in.Network.Neighbors, model.Neighbor{MAC: mac(), Address: ip(), Reachable: r.IntN(2) == 0})
 		in.Busy[ip()] = mac()
 	}

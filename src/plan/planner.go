@@ -186,7 +186,7 @@ func (p *planner) finish() Plan {
 		if c := strings.Compare(string(a.Device), string(b.Device)); c != 0 {
 			return c
 		}
-		return strings.Compare(a.Kind, b.Kind)
+		return strings.Compare(a.ID, b.ID)
 	})
 	return p.out
 }
