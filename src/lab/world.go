@@ -304,7 +304,7 @@ func (w *World) PlugMAC(name string, mac net.HardwareAddr) (*Box, error) {
 		return nil, fmt.Errorf("plug %s: %w", name, err)
 	}
 	// An interface's name has at most 15 characters.
-	b := &Box{Host: h, World: w, MAC: mac, Port: fmt.Sprintf("p%x", mac[:])}
+	b := &Box{Host: h, World: w, MAC: mac, Port: fmt.Sprintf("p%x", []byte(mac))}
 	err = w.Lab.Connect(h, "eth0", w.GW, b.Port)
 	if err == nil {
 		err = h.Sysctl(map[string]string{"net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/eth0/rp_filter": "0"})
