@@ -17,3 +17,6 @@ func hold(t *testing.T, path string) func() {
 	}
 	return func() { f.Close() }
 }
+
+// setTTL lets multicast pass a router.
+func setTTL(fd int) { syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, syscall.IP_MULTICAST_TTL, 8) }
