@@ -26,12 +26,21 @@ type Dir struct {
 // milliseconds.
 const lockPause = 2 * time.Millisecond
 
+// lockLimit is how long a lock is waited for when the context has no deadline:
+// a holder that died gives it up at once, so one that long is stuck.
+const lockLimit = time.Minute
+
+// staleAfter is the age from which a temporary file is what a crash left.
+const staleAfter = time.Hour
+
 // Load reads a package. fs.ErrNotExist says that there is none.
 func (d Dir) Load(pkg string) (*File, error) {
 	if !validName(pkg, true) {
 		return nil, fmt.Errorf("package name %.40q: want letters, digits, '_' and '-'", pkg)
 	}
-	fd, err := os.Open(filepath.Join(d.Path, pkg))
+	// A reader needs no lock: writers put whole files in place by renaming, so
+	// what was opened is whole. O_NONBLOCK: opening a FIFO must not hang.
+	fd, err := os.OpenFile(filepath.Join(d.Path, pkg), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("reading UCI: %w", err)
 	}
@@ -70,6 +79,11 @@ func (d Dir) Edit(ctx context.Context, pkg string, change func(*File) error) (ch
 	if !validName(pkg, true) {
 		return false, fmt.Errorf("package name %.40q: want letters, digits, '_' and '-'", pkg)
 	}
+	if _, has := ctx.Deadline(); !has {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lockLimit)
+		defer cancel()
+	}
 	path, err := resolve(filepath.Join(d.Path, pkg))
 	if err != nil {
 		return false, fmt.Errorf("editing UCI: %w", err)
@@ -82,7 +96,7 @@ func (d Dir) Edit(ctx context.Context, pkg string, change func(*File) error) (ch
 	if made {
 		// An empty file that nothing is written to would be a change, too.
 		defer func() {
-			if !changed {
+			if !changed && samePlace(fd, path) {
 				err = errors.Join(err, os.Remove(path))
 			}
 		}()
@@ -104,9 +118,13 @@ func (d Dir) Edit(ctx context.Context, pkg string, change func(*File) error) (ch
 	}
 	// What is written must be read as what was meant.
 	again, err := Parse(pkg, after)
-	if err != nil || !bytes.Equal(again.Export(), f.Export()) {
-		return false, fmt.Errorf("editing %s: the change would not be read back as it is meant (%v)", path, err)
+	if err != nil {
+		return false, fmt.Errorf("editing %s: the change would not be read back: %w", path, err)
 	}
+	if !bytes.Equal(again.Export(), f.Export()) {
+		return false, fmt.Errorf("editing %s: the change would not be read back as it is meant", path)
+	}
+	sweep(path)
 	if err := replaceFile(path, fd, after); err != nil {
 		return false, fmt.Errorf("writing %s: %w", path, err)
 	}
@@ -114,9 +132,13 @@ func (d Dir) Edit(ctx context.Context, pkg string, change func(*File) error) (ch
 }
 
 // resolve follows symbolic links, so that they stay and their target changes.
+// One that leads nowhere is an error: what it was meant for can't be known.
 func resolve(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, there := os.Lstat(path); there == nil {
+			return "", fmt.Errorf("%s is a symbolic link that leads nowhere", path)
+		}
 		return path, nil
 	}
 	return real, err
@@ -126,7 +148,11 @@ func resolve(path string) (string, error) {
 // another file over it, so afterwards the path must still lead to what is locked.
 func lock(ctx context.Context, path string) (fd *os.File, made bool, err error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, false, err
+		}
 		fd, err := os.OpenFile(path, os.O_RDWR|syscall.O_NONBLOCK, 0)
+		made := false
 		if errors.Is(err, fs.ErrNotExist) {
 			fd, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 			if errors.Is(err, fs.ErrExist) {
@@ -137,32 +163,32 @@ func lock(ctx context.Context, path string) (fd *os.File, made bool, err error) 
 		if err != nil {
 			return nil, false, err
 		}
-		err = flock(ctx, fd)
-		if err == nil {
-			var here, there os.FileInfo
-			if here, err = fd.Stat(); err == nil {
-				there, err = os.Stat(path)
-			}
-			if err == nil && os.SameFile(here, there) {
-				return fd, made, nil
-			}
-			if errors.Is(err, fs.ErrNotExist) {
-				err = nil
-			}
-		}
-		fd.Close()
-		if err != nil {
+		if err := flock(ctx, fd); err != nil {
+			fd.Close()
 			return nil, false, err
 		}
-		made = false
+		if samePlace(fd, path) {
+			return fd, made, nil
+		}
+		fd.Close()
 	}
+}
+
+// samePlace says whether a path leads to an open file.
+func samePlace(fd *os.File, path string) bool {
+	here, err := fd.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(here, there)
 }
 
 func flock(ctx context.Context, fd *os.File) error {
 	for {
 		err := syscall.Flock(int(fd.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		switch {
-		case err == nil:
+		case err == nil, errors.Is(err, syscall.ENOSYS): // as libuci, on a file system without locks
 			return nil
 		case errors.Is(err, syscall.EINTR):
 			continue
@@ -177,6 +203,23 @@ func flock(ctx context.Context, fd *os.File) error {
 	}
 }
 
+// sweep removes what crashes left beside a file. libuci lets its lock go before
+// it renames, so only what is old is nobody's.
+func sweep(path string) {
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".uci-??????"))
+	if err != nil {
+		return
+	}
+	for _, tmp := range left {
+		if info, err := os.Lstat(tmp); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > staleAfter {
+			os.Remove(tmp)
+		}
+	}
+}
+
+// crashPoint is called between the steps of a write, for tests that kill there.
+var crashPoint = func(string) {}
+
 // replaceFile puts a whole new file in the place of the locked one, with its
 // mode and owner, so that a power cut leaves the one or the other.
 func replaceFile(path string, old *os.File, b []byte) (err error) {
@@ -185,8 +228,15 @@ func replaceFile(path string, old *os.File, b []byte) (err error) {
 		return err
 	}
 	// libuci's own name for it: tools that watch the folder know it.
-	tmp := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.uci-%06x", filepath.Base(path), rand.Uint32N(1<<24)))
-	fd, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	var tmp string
+	var fd *os.File
+	for range 10 {
+		tmp = filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.uci-%06x", filepath.Base(path), rand.Uint32N(1<<24)))
+		fd, err = os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -196,9 +246,11 @@ func replaceFile(path string, old *os.File, b []byte) (err error) {
 			os.Remove(tmp)
 		}
 	}()
+	crashPoint("made")
 	if _, err = fd.Write(b); err != nil {
 		return err
 	}
+	crashPoint("written")
 	if own, ok := info.Sys().(*syscall.Stat_t); ok {
 		if err = fd.Chown(int(own.Uid), int(own.Gid)); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
@@ -207,15 +259,18 @@ func replaceFile(path string, old *os.File, b []byte) (err error) {
 	if err = fd.Chmod(info.Mode().Perm()); err != nil {
 		return err
 	}
+	crashPoint("mode set")
 	if err = fd.Sync(); err != nil {
 		return err
 	}
 	if err = fd.Close(); err != nil {
 		return err
 	}
+	crashPoint("synced")
 	if err = os.Rename(tmp, path); err != nil {
 		return err
 	}
+	crashPoint("renamed")
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return fmt.Errorf("syncing the folder: %w", err)

@@ -70,6 +70,10 @@ func (s *Section) replace(option string, k kind, values []string) error {
 	}
 	f := s.f
 	f.explode(func(st *stmt) bool { return st.sec == s })
+	if k == kindList && s.relist(option, values) {
+		f.regather()
+		return nil
+	}
 	var fresh []*chunk
 	for _, v := range values {
 		fresh = append(fresh, f.newChunk(&stmt{kind: k, name: option, value: v, sec: s}))
@@ -77,7 +81,7 @@ func (s *Section) replace(option string, k kind, values []string) error {
 	mine := func(c *chunk) bool {
 		return len(c.stmts) == 1 && c.stmts[0].sec == s && c.stmts[0].kind != kindConfig && c.stmts[0].name == option
 	}
-	at := slices.IndexFunc(f.chunks, mine)
+	at := slices.IndexFunc(f.chunks, func(c *chunk) bool { return mine(c) && c.stmts[0].counts() })
 	if at >= 0 {
 		fresh[0].comment, f.chunks[at].comment = f.chunks[at].comment, ""
 		f.render(fresh[0])
@@ -109,7 +113,7 @@ func (f *File) Add(typ, name string) (*Section, error) {
 		}
 	}
 	f.endLine(len(f.chunks))
-	if n := len(f.chunks); n > 0 && len(bytes.TrimSpace(f.chunks[n-1].raw)) > 0 {
+	if n := len(f.chunks); n > 0 && !f.chunks[n-1].blank() {
 		f.chunks = append(f.chunks, &chunk{raw: []byte(f.eol())})
 	}
 	st := &stmt{kind: kindConfig, name: name, value: typ}
@@ -118,11 +122,34 @@ func (f *File) Add(typ, name string) (*Section, error) {
 	return st.sec, nil
 }
 
-// Delete removes a section with its options; comments stay.
+// Delete removes a section with its options; comments stay. Of the blank lines
+// before and behind it one is enough, or files would grow with every section
+// that comes and goes.
 func (f *File) Delete(s *Section) {
-	f.remove(func(st *stmt) bool { return st.sec == s })
+	gone := func(st *stmt) bool { return st.sec == s }
+	f.explode(gone)
+	seam := map[*chunk]bool{} // the chunks behind which something goes
+	last := (*chunk)(nil)
+	for _, c := range f.chunks {
+		if len(c.stmts) == 1 && gone(c.stmts[0]) && c.comment == "" {
+			seam[last] = last != nil
+			continue
+		}
+		last = c
+	}
+	f.remove(gone)
+	out := f.chunks[:0]
+	for i, c := range f.chunks {
+		if i > 0 && c.blank() && len(out) > 0 && out[len(out)-1].blank() && seam[f.chunks[i-1]] {
+			continue
+		}
+		out = append(out, c)
+	}
+	f.chunks = out
 	f.regather()
 }
+
+func (c *chunk) blank() bool { return len(c.stmts) == 0 && len(bytes.TrimSpace(c.raw)) == 0 }
 
 // Rename gives a section another name.
 func (f *File) Rename(s *Section, name string) error {
@@ -292,8 +319,8 @@ func (f *File) render(c *chunk) {
 	c.raw = []byte(b.String() + f.eol())
 }
 
-// endLine makes sure that what stands before chunk i ends in a line end. A
-// statement without one is written anew: a backslash may be its last byte.
+// endLine makes sure that what stands before chunk i ends in a line end that
+// counts, so that another line can follow.
 func (f *File) endLine(i int) {
 	if i == 0 || i > len(f.chunks) {
 		return
@@ -302,6 +329,10 @@ func (f *File) endLine(i int) {
 	// A NUL, or a backslash as the file's last, would glue the next line on.
 	glue := bytes.IndexByte(c.raw, 0) >= 0 || bytes.HasSuffix(bytes.TrimRight(c.raw, "\r\n"), []byte{'\\'})
 	if len(c.raw) == 0 || c.raw[len(c.raw)-1] == '\n' && !glue {
+		return
+	}
+	if !glue {
+		c.raw = append(c.raw, f.eol()...)
 		return
 	}
 	if len(c.stmts) == 0 {

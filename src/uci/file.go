@@ -23,6 +23,7 @@ type Section struct {
 	cfg     string // libuci's generated name
 	line    int
 	options []Option
+	at      map[string]int // options by name, in sections with many
 }
 
 // Option is the value of one option in force.
@@ -30,6 +31,7 @@ type Option struct {
 	Name   string
 	IsList bool
 	Values []string // one, unless IsList
+	Line   int      // where it stands in the file, a list's first item; 0 when not yet written
 }
 
 // Parse reads a file. Its bytes are kept.
@@ -46,32 +48,39 @@ func Parse(name string, b []byte) (*File, error) {
 	return f, f.gather()
 }
 
-// gather computes what is in force from the statements, as libuci does.
+// gather computes what is in force from the statements, as libuci does. Which
+// section a statement belongs to is settled when it is read: a change that
+// shifts generated names must not merge or part sections in memory. (Whether
+// the text still reads the same is for Edit to check.)
 func (f *File) gather() error {
 	f.sections = nil
 	var cur *Section
-	n := 0
+	byName := map[string]*Section{}
+	seen := map[*Section]bool{}
 	for _, c := range f.chunks {
 		for _, st := range c.stmts {
 			switch st.kind {
 			case kindConfig:
 				s := st.sec
-				if st.name != "" {
-					if have, ok := f.Section(st.name); ok && !strings.HasPrefix(st.name, "@") {
-						if have.typ != st.value {
-							return &ParseError{Name: f.name, Line: st.line, Column: 1, Msg: "section of different type overwrites prior section with same name"}
-						}
-						cur, st.sec = have, have
-						continue
+				if s == nil && st.name != "" {
+					s = byName[st.name]
+					if s != nil && s.typ != st.value {
+						return &ParseError{Name: f.name, Line: st.line, Column: 1, Msg: "section of different type overwrites prior section with same name"}
 					}
 				}
 				if s == nil {
 					s = &Section{}
 				}
-				n++
-				*s = Section{f: f, typ: st.value, name: st.name, cfg: generated(n, st.value), line: st.line}
 				st.sec, cur = s, s
+				if seen[s] {
+					continue
+				}
+				seen[s] = true
 				f.sections = append(f.sections, s)
+				*s = Section{f: f, typ: st.value, name: st.name, cfg: generated(len(f.sections), st.value), line: st.line}
+				if byName[s.Name()] == nil {
+					byName[s.Name()] = s
+				}
 			case kindOption, kindList:
 				st.sec = cur
 				cur.apply(st)
@@ -84,20 +93,49 @@ func (f *File) gather() error {
 // apply is one option or list statement's effect. An empty option is none, an
 // empty list item is one.
 func (s *Section) apply(st *stmt) {
+	if !st.counts() {
+		return
+	}
 	i := s.index(st.name)
+	if i < 0 {
+		s.add(Option{Name: st.name, IsList: st.kind == kindList, Values: []string{st.value}, Line: st.line})
+		return
+	}
+	o := &s.options[i]
+	if st.kind == kindOption {
+		*o = Option{Name: st.name, Values: []string{st.value}, Line: st.line}
+		return
+	}
+	o.IsList = true
+	o.Values = append(o.Values, st.value)
+}
+
+// counts says whether an option or list statement has an effect.
+func (st *stmt) counts() bool { return st.kind == kindList || st.value != "" }
+
+// indexed is from how many options on a section keeps an index of them.
+const indexed = 16
+
+func (s *Section) add(o Option) {
+	s.options = append(s.options, o)
 	switch {
-	case st.kind == kindOption && st.value == "":
-	case i < 0:
-		s.options = append(s.options, Option{Name: st.name, IsList: st.kind == kindList, Values: []string{st.value}})
-	case st.kind == kindOption:
-		s.options[i] = Option{Name: st.name, Values: []string{st.value}}
-	default:
-		s.options[i].IsList = true
-		s.options[i].Values = append(slices.Clip(s.options[i].Values), st.value)
+	case s.at != nil:
+		s.at[o.Name] = len(s.options) - 1
+	case len(s.options) == indexed:
+		s.at = make(map[string]int, 2*indexed)
+		for i, o := range s.options {
+			s.at[o.Name] = i
+		}
 	}
 }
 
 func (s *Section) index(option string) int {
+	if s.at != nil {
+		if i, ok := s.at[option]; ok {
+			return i
+		}
+		return -1
+	}
 	return slices.IndexFunc(s.options, func(o Option) bool { return o.Name == option })
 }
 
@@ -197,7 +235,13 @@ func (s *Section) List(option string) []string {
 }
 
 // Options lists what is in force, in the order of first mention.
-func (s *Section) Options() []Option { return slices.Clone(s.options) }
+func (s *Section) Options() []Option {
+	out := slices.Clone(s.options)
+	for i := range out {
+		out[i].Values = slices.Clone(out[i].Values)
+	}
+	return out
+}
 
 // Bytes is the file as it would be written.
 func (f *File) Bytes() []byte {

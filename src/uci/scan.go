@@ -57,6 +57,7 @@ type scanner struct {
 	in      []byte
 	at      int // of in, read up to here
 	line    int
+	base    int    // where in buf the current line begins
 	buf     []byte // ends in a NUL that counts as a character
 	pos     int
 	filled  int
@@ -64,9 +65,14 @@ type scanner struct {
 	opened  bool // a section was opened
 }
 
-func (s *scanner) fail(msg string) {
-	panic(&ParseError{Name: s.name, Line: max(s.line, 1), Column: s.pos + 1, Msg: msg})
+func (s *scanner) fail(msg string) { s.failAt(s.line, s.column(), msg) }
+
+func (s *scanner) failAt(line, column int, msg string) {
+	panic(&ParseError{Name: s.name, Line: max(line, 1), Column: column, Msg: msg})
 }
+
+// column is where pos stands in its line, from 1.
+func (s *scanner) column() int { return max(s.pos-s.base, 0) + 1 }
 
 // char is the character at i. Past the buffer's end it is NUL.
 func (s *scanner) char(i int) byte {
@@ -83,19 +89,16 @@ func (s *scanner) cur() byte { return s.char(s.pos) }
 // begins with one is empty.
 func (s *scanner) getln(offset int) {
 	s.buf = append(s.buf[:offset], 0)
-	s.filled = offset
+	s.filled, s.base = offset, offset
 	for s.at < len(s.in) {
 		line := s.in[s.at:]
 		if i := bytes.IndexByte(line, '\n'); i >= 0 {
 			line = line[:i+1]
 		}
 		s.at += len(line)
-		whole := line
+		s.line++
 		if i := bytes.IndexByte(line, 0); i >= 0 {
 			line = line[:i]
-		}
-		if whole[len(whole)-1] == '\n' {
-			s.line++
 		}
 		if len(line) == 0 {
 			return
@@ -134,6 +137,7 @@ func (s *scanner) copy(target *int) {
 }
 
 func (s *scanner) quoted(q byte, target *int) {
+	line, column := s.line, s.column()
 	s.pos++
 	for {
 		switch c := s.cur(); {
@@ -143,7 +147,7 @@ func (s *scanner) quoted(q byte, target *int) {
 		case c == 0:
 			s.getln(s.pos)
 			if s.cur() == 0 {
-				s.fail("EOF with unterminated " + string(q))
+				s.failAt(line, column, "EOF with unterminated "+string(q))
 			}
 			continue
 		case c == '\\' && q == '"':
