@@ -140,11 +140,12 @@ func (b *Box) Release(l Lease) error {
 	return nil
 }
 
-// dhcp makes a client in the box. The server's ping check takes 3 s, so that no
-// answer is taken for lost before 5.
+// dhcp makes a client in the box. The first frame after link up is lost, so
+// that it asks again soon; the server's ping check takes 3 s, so that it goes on
+// for 10.
 func (b *Box) dhcp(f func(*nclient4.Client) error) error {
 	return b.Do(func() error {
-		c, err := nclient4.New("eth0", nclient4.WithHWAddr(b.MAC), nclient4.WithTimeout(5*time.Second), nclient4.WithRetry(3))
+		c, err := nclient4.New("eth0", nclient4.WithHWAddr(b.MAC), nclient4.WithTimeout(time.Second), nclient4.WithRetry(10))
 		if err != nil {
 			return err
 		}

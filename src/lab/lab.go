@@ -242,7 +242,9 @@ func remove(id string) error {
 		for _, pid := range strings.Fields(string(pids)) {
 			exec.Command("kill", "-9", pid).Run()
 		}
-		if out, err := exec.Command("ip", "netns", "del", n.Name()).CombinedOutput(); err != nil {
+		out, err := exec.Command("ip", "netns", "del", n.Name()).CombinedOutput()
+		if _, gone := os.Lstat(filepath.Join(netns, n.Name())); err != nil && !os.IsNotExist(gone) {
+			// Its own reaper may have been faster.
 			errs = append(errs, fmt.Errorf("remove namespace %s: %w: %s", n.Name(), err, out))
 		}
 	}

@@ -184,11 +184,21 @@ func TestSweep(t *testing.T) {
 	}
 	for _, c := range [][]string{
 		{"mkdir", "-p", dir}, {"touch", dir + "/.lock"},
-		{"ip", "netns", "add", "hclab-" + id + "-gw"},
 	} {
 		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%q: %v: %s", c, err, out)
 		}
+	}
+	// It lives until all is made: other tests sweep, too.
+	lock, err := os.Open(dir + "/.lock")
+	if err == nil {
+		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("ip", "netns", "add", "hclab-"+id+"-gw").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	sleep := exec.Command("ip", "netns", "exec", "hclab-"+id+"-gw", "sleep", "1000")
 	if err := sleep.Start(); err != nil {
@@ -198,6 +208,7 @@ func TestSweep(t *testing.T) {
 		out, _ := exec.Command("ip", "netns", "pids", "hclab-"+id+"-gw").Output()
 		return strings.TrimSpace(string(out)) == strconv.Itoa(sleep.Process.Pid)
 	})
+	lock.Close()
 	second, err := lab.New("sweeps")
 	if err != nil {
 		t.Fatal(err)

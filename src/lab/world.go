@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -109,7 +110,11 @@ func (w *World) build(o GatewayOptions) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), worldTime)
 	defer cancel()
-	return w.WaitServed(ctx)
+	err = w.WaitServed(ctx)
+	if err == nil && o.IGMPProxy == RunningProxy {
+		err = w.WaitProxy(ctx)
+	}
+	return err
 }
 
 func (w *World) buildISP() error {
@@ -226,14 +231,32 @@ func (w *World) WaitServed(ctx context.Context) error {
 	})
 }
 
-// WaitStarts waits until a daemon has been started n times, and in the case of
-// dnsmasq, until the last one listens.
+// WaitProxy waits until igmpproxy has its interfaces and hears reports. One that
+// a player sent before is only repeated when igmpproxy asks, within 10 s.
+func (w *World) WaitProxy(ctx context.Context) error {
+	return w.wait(ctx, "igmpproxy has its interfaces", func() bool {
+		vifs, err := w.GW.proc("net/ip_mr_vif")
+		// All routers hear what hosts report to 224.0.0.2: igmpproxy joins that
+		// group last of all. Its line gives the address in the host's order.
+		groups, err2 := w.GW.proc("net/igmp")
+		return err == nil && err2 == nil && strings.Count(vifs, "\n") > 2 && strings.Contains(groups, allRouters)
+	})
+}
+
+// allRouters is 224.0.0.2 as /proc/net/igmp prints it.
+var allRouters = fmt.Sprintf("%08X", binary.NativeEndian.Uint32([]byte{224, 0, 0, 2}))
+
+// WaitStarts waits until a daemon has been started n times, and until the last
+// one does its work.
 func (w *World) WaitStarts(ctx context.Context, daemon string, n int) error {
 	err := w.wait(ctx, fmt.Sprintf("%s is started %d times", daemon, n), func() bool { return w.Starts(daemon) >= n })
-	if err == nil && daemon == "dnsmasq" {
-		err = w.WaitServed(ctx)
+	switch {
+	case err != nil:
+		return err
+	case daemon == "dnsmasq":
+		return w.WaitServed(ctx)
 	}
-	return err
+	return w.WaitProxy(ctx)
 }
 
 // wait waits for a condition, or for the supervisor's end.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/packet"
+	//lint:ignore SA1019 raw is a thin cover of packet by now, whose small API is all that the plain socket needs
 	"github.com/mdlayher/raw"
 	"golang.org/x/sys/unix"
 )
