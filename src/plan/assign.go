@@ -29,6 +29,7 @@ const (
 	KindProxy         = "igmpproxy.needed"
 	KindProxyStopped  = "igmpproxy.stopped"
 	KindProxyMissing  = "igmpproxy.not-installed"
+	KindProxyLAN      = "igmpproxy.not-for-lan"
 	KindNoLAN         = "lan.no-subnet"
 	KindNoWAN         = "wan.missing"
 	stepChooseAddress = "choose another one: homeconf device set "
@@ -47,6 +48,9 @@ func (p *planner) assignAddresses() {
 	for _, d := range p.devices {
 		p.byHand(d)
 	}
+	for _, d := range p.devices {
+		p.keep(d)
+	}
 	for _, try := range []func(*device){p.tryByHand, p.tryChoice, p.tryKept, p.tryCurrent, p.tryNew} {
 		for _, d := range p.devices {
 			if !d.address.IsValid() && p.wantsAddress(d) {
@@ -63,26 +67,40 @@ func (p *planner) wantsAddress(d *device) bool {
 			"Look for another device that shows the same address; homeconf device show "+string(d.rec.ID))
 		return false
 	}
-	return d.profile.Address != model.AddressDynamic || d.rec.Choice.Address.IsValid() || d.byHand != nil && d.byHand.Address.IsValid()
+	return d.profile.Address != model.AddressDynamic || d.rec.Choice.Address.IsValid() || d.byHand != nil
 }
 
 // byHand finds a reservation that somebody else made for the device, for any of
 // its MAC addresses: a second one of the same address would keep dnsmasq from
-// starting.
+// starting. An entry without an address, as for a host name, stands in nobody's
+// way, nor does one whose address the DHCP server can't give.
 func (p *planner) byHand(d *device) {
-	hosts := p.in.Network.Reservations
-	best := -1
-	for i := range hosts {
-		h := &hosts[i]
+	for _, h := range p.hosts {
 		if h.Owner != "" || !h.Enabled || !p.owns(d.rec.ID, h.MACs) {
 			continue
 		}
-		if best < 0 || h.Section < hosts[best].Section {
-			best = i
+		if !h.Address.IsValid() {
+			continue
 		}
+		if why := p.space.impossible(h.Address.Unmap()); why != "" {
+			p.find(KindByHand, d.rec.ID, "The reservation made by hand ("+sectionOf(h)+") for "+title(d.rec)+" names "+h.Address.String()+", which is of no use: "+why+".",
+				"Correct its address, or delete it.")
+			continue
+		}
+		d.byHand = h
+		return
 	}
-	if best >= 0 {
-		d.byHand = &hosts[best]
+}
+
+// keep notes the address that a device has had, if it may stay, before anybody
+// chooses: what one device has, no other gets, whatever was chosen for that.
+func (p *planner) keep(d *device) {
+	a := d.rec.Address.Unmap()
+	if !a.IsValid() || len(d.macs) == 0 || d.byHand != nil {
+		return
+	}
+	if d.lost = p.blocked(a, d.rec.ID, true); d.lost == "" {
+		p.kept[a] = d.rec.ID
 	}
 }
 
@@ -92,29 +110,43 @@ func (p *planner) give(d *device, a netip.Addr, why string) {
 }
 
 func (p *planner) tryByHand(d *device) {
-	if h := d.byHand; h != nil && h.Address.IsValid() && p.space.unfit(h.Address) == "" {
-		if _, taken := p.given[h.Address]; !taken {
-			p.give(d, h.Address, "a reservation made by hand ("+sectionOf(h)+") gives it, and stays as it is")
-		}
+	h := d.byHand
+	if h == nil {
+		return
 	}
+	id, a, c := d.rec.ID, h.Address.Unmap(), d.rec.Choice.Address.Unmap()
+	if c.IsValid() && c != a {
+		p.find(KindChoice, id, "The address "+c.String()+" that was chosen for "+title(d.rec)+" can't be used: a reservation made by hand ("+sectionOf(h)+") gives it "+a.String()+".",
+			"Delete that reservation, or change it to "+c.String()+".")
+	}
+	if why := p.held(a, id, true, true); why != "" {
+		p.find(KindByHand, id, "The reservation made by hand ("+sectionOf(h)+") for "+title(d.rec)+" names "+a.String()+", but "+why+".",
+			"Change the reservation's address, or the other device's.")
+		return
+	}
+	p.give(d, a, "a reservation made by hand ("+sectionOf(h)+") gives it, and stays as it is")
 }
 
 func (p *planner) tryChoice(d *device) {
-	a := d.rec.Choice.Address
-	if !a.IsValid() {
+	a, had := d.rec.Choice.Address.Unmap(), d.rec.Address.Unmap()
+	if !a.IsValid() || d.byHand != nil {
 		return
 	}
-	if why := p.blocked(a, d.rec.ID, a == d.rec.Address); why != "" {
+	if why := p.blocked(a, d.rec.ID, a == had); why != "" {
 		p.find(KindChoice, d.rec.ID, "The address "+a.String()+" that was chosen for "+title(d.rec)+" can't be used: "+why+".",
 			stepChooseAddress+string(d.rec.ID)+" --address ADDRESS")
 		return
 	}
-	d.fresh = a != d.rec.Address
+	d.fresh = a != had
 	p.give(d, a, "a person chose it")
 }
 
 func (p *planner) tryKept(d *device) {
-	if a := d.rec.Address; a.IsValid() && p.blocked(a, d.rec.ID, true) == "" {
+	a := d.rec.Address.Unmap()
+	if !a.IsValid() || d.byHand != nil {
+		return
+	}
+	if d.lost = p.blocked(a, d.rec.ID, true); d.lost == "" {
 		p.give(d, a, "it has had this address")
 	}
 }
@@ -122,10 +154,13 @@ func (p *planner) tryKept(d *device) {
 // tryCurrent leaves a device where it is, if it is well there: least surprise.
 // In the pool it is not: somebody else may have been promised the address.
 func (p *planner) tryCurrent(d *device) {
+	if d.byHand != nil {
+		return
+	}
 	for _, a := range currentAddresses(d.rec) {
 		if !p.space.inPool(a) && p.blocked(a, d.rec.ID, true) == "" {
 			d.fresh = true
-			p.give(d, a, "it uses this address now, and nobody else does")
+			p.give(d, a, "it uses this address now, and nobody else does"+d.moved())
 			return
 		}
 	}
@@ -140,13 +175,26 @@ func currentAddresses(r *model.Record) []netip.Addr {
 			}
 		}
 	} else if r.Sighting != nil {
-		out = append(out, r.Sighting.Addrs...)
+		for _, a := range r.Sighting.Addrs {
+			out = append(out, a.Unmap())
+		}
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return out
 }
 
+// moved says why a device is not left the address it had.
+func (d *device) moved() string {
+	if d.lost == "" {
+		return ""
+	}
+	return "; it had " + d.rec.Address.String() + ", but " + d.lost
+}
+
 func (p *planner) tryNew(d *device) {
+	if d.byHand != nil {
+		return // a second reservation would stand against somebody's own
+	}
 	a, ok := p.space.walk(func(a netip.Addr) bool { return p.blocked(a, d.rec.ID, false) == "" })
 	if !ok {
 		p.find(KindNoAddress, d.rec.ID, "No address of the LAN is free for "+title(d.rec)+".",
@@ -158,7 +206,7 @@ func (p *planner) tryNew(d *device) {
 	if p.space.inPool(a) {
 		where = "the first free one; outside the DHCP pool there is none"
 	}
-	p.give(d, a, where)
+	p.give(d, a, where+d.moved())
 }
 
 // spareAddresses are the next free ones, should one of those given answer.
@@ -198,24 +246,61 @@ func (p *planner) nameReservations() {
 	for _, n := range p.in.Policy.Names {
 		taken[strings.ToLower(n)] = true
 	}
-	for i := range p.in.Network.Reservations {
-		if h := &p.in.Network.Reservations[i]; h.Owner == "" && h.Name != "" {
+	// Names that clients look up by themselves: with one of them a device would
+	// speak for the home.
+	for _, n := range []string{"localhost", "wpad", "isatap"} {
+		taken[n] = true
+	}
+	has := map[model.DeviceID]string{} // the name of its reservation until now
+	for _, h := range p.hosts {
+		switch {
+		case h.Owner == "":
 			taken[strings.ToLower(h.Name)] = true
+		case has[h.Owner] == "" || h.Name < has[h.Owner]:
+			has[h.Owner] = h.Name
+		}
+	}
+	ours := map[model.DeviceID]bool{}
+	for _, d := range p.devices {
+		ours[d.rec.ID] = true
+	}
+	for i := range p.in.Network.Leases {
+		if l := &p.in.Network.Leases[i]; !ours[p.owner[l.MAC]] {
+			taken[strings.ToLower(l.HostName)] = true
+		}
+	}
+	// Who bears a name keeps it against those who come later.
+	for _, d := range p.devices {
+		base := p.base(d)
+		name := has[d.rec.ID]
+		number, numbered := strings.CutPrefix(name, base+"-")
+		if n, err := strconv.ParseUint(number, 10, 16); name == base || numbered && err == nil && n > 1 {
+			if !taken[name] && label(name) == name {
+				taken[name], d.name = true, name
+			}
 		}
 	}
 	for _, d := range p.devices {
-		base := label(d.rec.Name())
-		if base == "" {
-			base = string(d.rec.ID)
+		base := p.base(d)
+		for n := 1; d.name == ""; n++ {
+			name := base
+			if n > 1 {
+				suffix := "-" + strconv.Itoa(n)
+				name = base[:min(len(base), 63-len(suffix))] + suffix
+			}
+			if !taken[name] {
+				taken[name], d.name = true, name
+			}
 		}
-		name := base
-		for n := 2; taken[name]; n++ {
-			suffix := "-" + strconv.Itoa(n)
-			name = base[:min(len(base), 63-len(suffix))] + suffix
-		}
-		taken[name] = true
-		d.name = name
 	}
+}
+
+// base is the name that a device gets if nobody has it yet.
+func (p *planner) base(d *device) string {
+	if base := label(d.rec.Name()); base != "" {
+		return base
+	}
+	return string(d.rec.ID)
 }
 
 // label makes a DNS label of a name (RFC 1123, 2.1).

@@ -65,6 +65,15 @@ func (p *planner) blocked(a netip.Addr, id model.DeviceID, keeps bool) string {
 	if why := p.space.unfit(a); why != "" {
 		return why
 	}
+	if other, ok := p.kept[a]; ok && other != id {
+		return "it is the address of " + p.called(other)
+	}
+	return p.held(a, id, keeps, false)
+}
+
+// held says who else is at an address, or nothing. byHand: the device has it by
+// a reservation made by hand, so that no other needs to be written.
+func (p *planner) held(a netip.Addr, id model.DeviceID, keeps, byHand bool) string {
 	if other, ok := p.given[a]; ok && other != id {
 		return "it is the address of " + p.called(other)
 	}
@@ -73,7 +82,7 @@ func (p *planner) blocked(a netip.Addr, id model.DeviceID, keeps bool) string {
 		c := &p.claims[a][i]
 		// A reservation made by hand for another of the device's own
 		// addresses, be it switched off, would be a second one of this.
-		theirs := c.kind == claimReserved && c.host.Owner != id
+		theirs := c.kind == claimReserved && c.host.Owner != id && !byHand
 		if keeps && c.kind == claimStale || p.owns(id, c.macs) && !theirs {
 			continue
 		}
@@ -99,7 +108,7 @@ func (c *claim) before(o *claim) bool {
 // owns says whether one of the MAC addresses is the device's.
 func (p *planner) owns(id model.DeviceID, macs []model.MAC) bool {
 	for _, m := range macs {
-		if p.owner[m] == id {
+		if p.owner[m] == id && id != "" {
 			return true
 		}
 	}

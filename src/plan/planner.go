@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -15,12 +16,12 @@ type device struct {
 	profile model.Profile
 	why     string      // why this profile
 	macs    []model.MAC // by which DHCP knows it; none: it can't be reserved for
-	wanted  []model.MAC // what macs would be, had nobody else a claim to them
 
 	address    netip.Addr
 	addressWhy string
 	fixed      bool             // the address is reserved, by us or by hand
-	byHand     *model.HostEntry // somebody's reservation for it
+	byHand     *model.HostEntry // somebody's reservation for it, with a fit address
+	lost       string           // why it can't keep the address it had
 	fresh      bool             // newly given: to be probed
 	name       string           // of its reservation
 }
@@ -32,9 +33,11 @@ type planner struct {
 	records []*model.Record // valid ones, by id
 	devices []*device       // ours, by id
 	owner   map[model.MAC]model.DeviceID
+	hosts   []*model.HostEntry // all reservations, in an order of their own
 	space   space
 	claims  map[netip.Addr][]claim
 	given   map[netip.Addr]model.DeviceID
+	kept    map[netip.Addr]model.DeviceID // what devices have had and may keep
 	out     Plan
 	known   map[string]bool // ids of findings
 }
@@ -43,6 +46,7 @@ func newPlanner(in Input) *planner {
 	p := &planner{
 		in: in, catalog: newCatalog(in.Profiles), known: map[string]bool{},
 		owner: map[model.MAC]model.DeviceID{}, claims: map[netip.Addr][]claim{}, given: map[netip.Addr]model.DeviceID{},
+		kept: map[netip.Addr]model.DeviceID{},
 		out: Plan{
 			Settings: map[model.DeviceID]model.Settings{}, Addresses: map[model.DeviceID]netip.Addr{},
 			Profiles: map[model.DeviceID]string{},
@@ -61,6 +65,12 @@ func newPlanner(in Input) *planner {
 			p.suggest(r, id)
 		}
 	}
+	for i := range in.Network.Reservations {
+		p.hosts = append(p.hosts, &in.Network.Reservations[i])
+	}
+	slices.SortFunc(p.hosts, func(a, b *model.HostEntry) int {
+		return cmp.Or(strings.Compare(a.Section, b.Section), a.Address.Compare(b.Address), slices.CompareFunc(a.MACs, b.MACs, compareMACs))
+	})
 	p.space = newSpace(in.Network.LAN.Prefix, in.Network.Pool, in.Policy.Exclude)
 	p.collectClaims()
 	return p
@@ -149,13 +159,13 @@ const macsInReservation = 8
 // one of the interface it configures. dnsmasq takes several for one device only
 // if no two are in use at a time, which an agent's report would not promise.
 func (p *planner) findMACs(d *device) {
-	d.wanted = d.rec.MACs
+	wanted := d.rec.MACs
 	if d.rec.Report != nil {
 		if i, ok := d.rec.Report.Interface(); ok && p.station(i.MAC) {
-			d.wanted = []model.MAC{i.MAC}
+			wanted = []model.MAC{i.MAC}
 		}
 	}
-	for _, m := range d.wanted {
+	for _, m := range wanted {
 		if p.owner[m] == d.rec.ID && !slices.Contains(d.macs, m) && len(d.macs) < macsInReservation {
 			d.macs = append(d.macs, m)
 		}

@@ -66,15 +66,10 @@ func address(n uint32) netip.Addr {
 // ok says whether the LAN has a subnet to give addresses from.
 func (s *space) ok() bool { return s.prefix.IsValid() }
 
-// unfit says why an address can never be a device's, or nothing.
+// unfit says why homeconf gives an address to no device, or nothing.
 func (s *space) unfit(a netip.Addr) string {
-	switch {
-	case !a.Is4() || !s.prefix.Contains(a):
-		return "it is not in the home network " + s.prefix.String()
-	case a == s.gateway:
-		return "it is the gateway's own address"
-	case number(a) < s.first || number(a) > s.last:
-		return "it is no host's address in " + s.prefix.String()
+	if why := s.impossible(a); why != "" {
+		return why
 	}
 	for _, e := range s.exclude {
 		if e.Contains(a) {
@@ -84,17 +79,21 @@ func (s *space) unfit(a netip.Addr) string {
 	return ""
 }
 
+// impossible says why an address can never be a device's, or nothing.
+func (s *space) impossible(a netip.Addr) string {
+	switch {
+	case !a.Is4() || !s.prefix.Contains(a):
+		return "it is not in the home network " + s.prefix.String()
+	case a == s.gateway:
+		return "it is the gateway's own address"
+	case number(a) < s.first || number(a) > s.last:
+		return "it is no host's address in " + s.prefix.String()
+	}
+	return ""
+}
+
 // inPool says whether DHCP gives the address to anybody who asks.
 func (s *space) inPool(a netip.Addr) bool { return s.pool.Contains(a) }
-
-// carry puts the host part of an address of another subnet into this one.
-func (s *space) carry(a netip.Addr) netip.Addr {
-	if !s.ok() || !a.Is4() {
-		return netip.Addr{}
-	}
-	mask := uint32(1)<<(32-s.prefix.Bits()) - 1
-	return address(number(s.prefix.Addr())&^mask | number(a)&mask)
-}
 
 // walk calls take with fit addresses until it says yes, and goes on from there
 // the next time. The order is the address nearest to the pool, above it and
