@@ -228,7 +228,7 @@ func renderIGMPProxy(load func(string) (*uci.File, error), log func(string, ...a
 	}
 	nets := networks(file)
 	c := &conf{log: log}
-	if s := proxy.Sections("igmpproxy"); len(s) > 0 && on(s[0], "quickleave", true) {
+	if s := proxy.Sections("igmpproxy"); len(s) > 0 && on(s[0], "quickleave", false) {
 		c.add("quickleave")
 	}
 	ways := make(map[string]int)

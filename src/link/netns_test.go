@@ -80,19 +80,26 @@ func run(t testing.TB, name string, args ...string) {
 	}
 }
 
+// needRoot skips a test that can't run here. Where CI=true nothing is skipped.
 func needRoot(t testing.TB) {
 	t.Helper()
-	why := ""
 	if os.Getuid() != 0 {
-		why = "needs root for network namespaces"
-	} else if _, err := exec.LookPath("ip"); err != nil {
-		why = "needs the program ip (iproute2)"
+		lacks(t, "needs root for network namespaces")
 	}
-	switch {
-	case why == "":
-	case os.Getenv("CI") == "true":
+	needProgram(t, "ip")
+}
+
+func needProgram(t testing.TB, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		lacks(t, "needs the program "+name)
+	}
+}
+
+func lacks(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
 		t.Fatal(why)
-	default:
-		t.Skip(why)
 	}
+	t.Skip(why)
 }

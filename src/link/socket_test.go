@@ -170,9 +170,7 @@ func TestSocketRights(t *testing.T) {
 		return
 	}
 	p := newPair(t)
-	if _, err := exec.LookPath("setpriv"); err != nil {
-		t.Skip("needs the program setpriv")
-	}
+	needProgram(t, "setpriv")
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
