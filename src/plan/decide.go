@@ -25,6 +25,7 @@ func (p *planner) planDevice(d *device) {
 	if !d.fixed {
 		if d.profile.Address == model.AddressDynamic {
 			p.line(id, WhatAddress, "any", "its profile leaves the address to DHCP")
+			p.release(d)
 		}
 		return
 	}
@@ -32,6 +33,17 @@ func (p *planner) planDevice(d *device) {
 	p.line(id, WhatAddress, d.address.String(), d.addressWhy)
 	p.reserve(d)
 	p.settle(d)
+}
+
+// release asks an agent to let go of an address that was set on it, when the
+// address is no longer kept for it.
+func (p *planner) release(d *device) {
+	r := d.rec
+	if r.State == model.DeviceAdopted && r.Desired != nil && r.Desired.AddressingType == model.AddressingStatic &&
+		r.Report != nil && r.Report.Can(model.CanDHCPv4) {
+		p.out.Settings[r.ID] = model.Settings{AddressingType: model.AddressingDHCP}
+		p.line(r.ID, WhatSettings, "address by DHCP", "the fixed address that it had is not kept for it any more")
+	}
 }
 
 func (p *planner) reserve(d *device) {
@@ -62,7 +74,7 @@ func (p *planner) settle(d *device) {
 	id := d.rec.ID
 	if d.profile.Address == model.AddressStatic && rep.Can(model.CanStaticIPv4) {
 		s := model.Settings{AddressingType: model.AddressingStatic, Address: netip.PrefixFrom(d.address, p.space.prefix.Bits()), Gateway: p.space.gateway}
-		s.DNS = p.in.Policy.DNS
+		s.DNS = slices.Clone(p.in.Policy.DNS)
 		if len(s.DNS) == 0 {
 			s.DNS = []netip.Addr{p.space.gateway}
 		}
@@ -74,7 +86,11 @@ func (p *planner) settle(d *device) {
 			"its profile wants an address that holds even when DHCP does not answer")
 		return
 	}
-	if d.profile.Address == model.AddressStatic {
+	switch {
+	case !rep.Can(model.CanDHCPv4):
+		p.find(KindCapability, id, "The agent of "+title(d.rec)+" can't change its address; the gateway keeps "+d.address.String()+" for it.",
+			"Set the device to DHCP at the device itself.")
+	case d.profile.Address == model.AddressStatic:
 		p.find(KindCapability, id, title(d.rec)+" can't set a fixed address on itself; it gets the same one by DHCP instead.",
 			"Nothing needs to be done.")
 	}
@@ -101,6 +117,28 @@ func (p *planner) planMarks() {
 		}
 		p.line(d.rec.ID, WhatClass, fmt.Sprintf("%s (DSCP %d)", m.Class, v), why)
 		p.out.Gateway.Marks = append(p.out.Gateway.Marks, m)
+	}
+	p.settleGroups()
+}
+
+// settleGroups leaves a group that devices of several classes have joined to the
+// most urgent one: a packet can bear one mark only.
+func (p *planner) settleGroups() {
+	rank := map[model.TrafficClass]int{}
+	for i, c := range model.TrafficClasses() {
+		rank[c] = i
+	}
+	best := map[netip.Addr]int{}
+	for _, m := range p.out.Gateway.Marks {
+		for _, g := range m.Groups {
+			if r, ok := best[g]; !ok || rank[m.Class] < r {
+				best[g] = rank[m.Class]
+			}
+		}
+	}
+	for i := range p.out.Gateway.Marks {
+		m := &p.out.Gateway.Marks[i]
+		m.Groups = slices.DeleteFunc(m.Groups, func(g netip.Addr) bool { return best[g] < rank[m.Class] })
 	}
 }
 
@@ -143,6 +181,10 @@ func (p *planner) planMulticast() {
 		return
 	case f.Configured && !f.Ours:
 		p.line("", WhatMulticast, "as it is", need+", and somebody has set the IGMP proxy up already")
+		if len(f.Downstream) > 0 && !slices.Contains(f.Downstream, n.LAN.Network) {
+			p.find(KindProxyLAN, "", "The IGMP proxy that somebody has set up does not send to "+quote(n.LAN.Network)+", so IPTV has no picture there.",
+				"Add the network to /etc/config/igmpproxy as a phyint with direction 'downstream'.")
+		}
 		if !f.Running {
 			p.find(KindProxyStopped, "", "The IGMP proxy is set up but does not run, so IPTV has no picture.", "Start it: /etc/init.d/igmpproxy restart")
 		}
@@ -254,14 +296,21 @@ func (p *planner) lookAtLink(d *device) {
 // lookOutside tells of a device that sits on an address of another subnet and
 // can't be moved from here.
 func (p *planner) lookOutside(d *device) {
-	if d.rec.Report != nil || d.rec.Sighting == nil || !p.space.ok() {
+	if _, asked := p.out.Settings[d.rec.ID]; asked || !p.space.ok() {
 		return
 	}
-	for _, a := range d.rec.Sighting.Addrs {
-		if a.Is4() && !p.space.prefix.Contains(a) {
-			p.find(KindOutside, d.rec.ID, title(d.rec)+" uses the address "+a.String()+", which is not in the home network "+p.space.prefix.String()+".",
-				"Set it to DHCP at the device itself.")
+	var outside netip.Addr
+	for _, a := range currentAddresses(d.rec) {
+		if !a.Is4() {
+			continue
+		}
+		if p.space.prefix.Contains(a) {
 			return
 		}
+		outside = a
+	}
+	if outside.IsValid() {
+		p.find(KindOutside, d.rec.ID, title(d.rec)+" uses the address "+outside.String()+", which is not in the home network "+p.space.prefix.String()+".",
+			"Set it to DHCP at the device itself.")
 	}
 }
