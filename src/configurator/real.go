@@ -38,7 +38,7 @@ func (c *Configurator) fillIn() error {
 		if o.ReloadCommand != "" {
 			reload = gateway.CommandReloader{Path: o.ReloadCommand}
 		}
-		gw, err := gateway.New(gateway.Config{ConfigDir: c.cfg.ConfigDir, StateDir: c.cfg.StateDir,
+		gw, err := gateway.New(gateway.Config{ConfigDir: c.cfg.ConfigDir, StateDir: c.cfg.StateDir, RunDir: c.cfg.RunDir,
 			LANDevice: o.Interface, LANNetwork: o.LANNetwork, WANNetwork: o.WANNetwork, IPTVNetwork: o.IPTVNetwork,
 			DownMbps: o.DownMbps, UpMbps: o.UpMbps, Reloader: reload, Log: c.log})
 		if err != nil {
