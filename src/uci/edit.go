@@ -336,8 +336,12 @@ func (f *File) endLine(i int) {
 		return
 	}
 	if len(c.stmts) == 0 {
-		text := bytes.TrimRight(bytes.ReplaceAll(c.raw, []byte{0}, nil), "\r\n")
-		c.raw = append(text, f.eol()...)
+		// What a NUL hid stays hidden, as a comment.
+		text := strings.NewReplacer("\x00", "", "\r", "", "\n", " ").Replace(strings.TrimRight(string(c.raw), "\r\n"))
+		if text = strings.TrimSpace(text); text != "" && text[0] != '#' {
+			text = "# " + text
+		}
+		c.raw = []byte(text + f.eol())
 		return
 	}
 	comment := c.comment

@@ -107,6 +107,12 @@ func TestMutationsAsTheRealUCIMakesThem(t *testing.T) {
 					return c[0] == "revert" || strings.HasPrefix(c[1], cmds[i][1]+"=")
 				})
 			}
+			// What libuci wrote is read as libuci reads it.
+			theirs, err := Parse(name, []byte(m.ResultFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, "libuci's file", theirs.Export(), []byte(m.ResultExport))
 			failed := 0
 			for i, cmd := range cmds {
 				err := carryOut(f, cmd)
@@ -169,6 +175,99 @@ func TestUnchangedLinesStayAsTheyAre(t *testing.T) {
 	f.Delete(n)
 	f.Delete(s)
 	same(t, "file", f.Bytes(), []byte("# head\n\t# mine\n\t# a name\n\n# tail\n\n"))
+}
+
+// FuzzEdit makes changes at random to any file that can be read: what is in
+// memory is what is read back, unless generated names met a section's name.
+func FuzzEdit(f *testing.F) {
+	for _, v := range load[[]vector](f, "index.json") {
+		if b := read(f, v.Name+".uci"); v.Accepted && len(b) < 2000 {
+			f.Add(b, []byte{1, 0, 7, 2, 1, 3, 3, 0, 1, 4, 1, 9, 5, 0, 2, 6, 2, 0, 7, 1, 1, 8, 0, 0})
+			f.Add(b, []byte{5, 1, 0, 8, 3, 1, 3, 0, 0, 4, 2, 2, 2, 1, 1, 9, 0, 1, 6, 0, 3})
+		}
+	}
+	f.Fuzz(func(t *testing.T, in, ops []byte) {
+		p, err := Parse("fuzz", in)
+		if err != nil {
+			return
+		}
+		for _, s := range p.Sections("") {
+			if !writableType(s.Type()) || strings.HasPrefix(s.name, "cfg") {
+				return
+			}
+		}
+		comments := map[string]bool{}
+		for _, c := range p.chunks {
+			if c.comment != "" && bytes.IndexByte(c.raw, 0) < 0 {
+				comments[c.comment] = true
+			}
+		}
+		for ; len(ops) >= 3; ops = ops[3:] {
+			change(t, p, ops[0], ops[1], ops[2])
+			out := p.Bytes()
+			again, err := Parse("fuzz", out)
+			if err != nil {
+				t.Fatalf("%v of %q is written as %q, which is refused: %v", ops[:3], in, out, err)
+			}
+			if !bytes.Equal(again.Export(), p.Export()) {
+				t.Fatalf("%v of %q is written as %q, which is read as\n%s\nand not\n%s", ops[:3], in, out, again.Export(), p.Export())
+			}
+			for c := range comments {
+				if !bytes.Contains(out, []byte(c)) {
+					t.Fatalf("%v of %q is written as %q: comment %q is lost", ops[:3], in, out, c)
+				}
+			}
+		}
+	})
+}
+
+// change makes the change that three bytes stand for.
+func change(t *testing.T, p *File, op, a, b byte) {
+	all := p.Sections("")
+	if op%10 == 0 || len(all) == 0 {
+		name := ""
+		if b%2 == 0 {
+			name = fmt.Sprintf("n%d", a)
+		}
+		p.Add("thing", name) // refused where the name is taken
+		return
+	}
+	s := all[int(a)%len(all)]
+	names := []string{"zz"}
+	for _, o := range s.Options() {
+		names = append(names, o.Name)
+	}
+	name := names[int(b)%len(names)]
+	value := []string{"v", "it's", "a # b", "two\nlines", "\\", " ; "}[int(b)%6]
+	var err error
+	switch op % 10 {
+	case 1:
+		err = s.Set(name, value)
+	case 2:
+		err = s.SetList(name, []string{value, "", value})
+	case 3:
+		err = s.AddList(name, value)
+	case 4:
+		if l := s.List(name); len(l) > 0 {
+			i := int(b) % len(l)
+			if bad := func(v string) bool { return !validText(v) }; !slices.ContainsFunc(l, bad) {
+				err = s.SetList(name, slices.Delete(l, i, i+1))
+			}
+		}
+	case 5:
+		p.Delete(s)
+	case 6:
+		p.Reorder(s, int(b))
+	case 7:
+		s.Unset(name)
+	case 8:
+		p.Rename(s, fmt.Sprintf("r%d", b)) // refused where the name is taken
+	case 9:
+		err = p.SetType(s, fmt.Sprintf("type-%d", b))
+	}
+	if err != nil && validText(strings.Join(s.List(name), "")) {
+		t.Fatal(err)
+	}
 }
 
 func FuzzParse(f *testing.F) {
