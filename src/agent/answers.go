@@ -18,7 +18,10 @@ func (a *Agent) Call(ctx context.Context, name string, args calls.Args) (any, er
 		return calls.DoneResult{Text: "The home was approved."}, nil
 	case "agent_status":
 		var s calls.AgentStatusResult
-		return &s, a.ask(ctx, func() { s = a.status() })
+		if err := a.ask(ctx, func() { s = a.status() }); err != nil {
+			return nil, err // s may be written to yet
+		}
+		return &s, nil
 	case "agent_reset":
 		var err error
 		if asked := a.ask(ctx, func() { err = a.reset() }); asked != nil {

@@ -72,7 +72,9 @@ func (a *Agent) reportNow() {
 			r.busy = false
 			if err != nil {
 				a.log.Error("the device can't be looked at", "err", err)
-				a.reportSoon()
+				if r.timer == nil {
+					r.timer = a.after(reportPause, func() { r.timer = nil; a.reportNow() })
+				}
 				return
 			}
 			a.complete(&rep)
