@@ -331,7 +331,8 @@ func (f *File) endLine(i int) {
 	if len(c.raw) == 0 || c.raw[len(c.raw)-1] == '\n' && !glue {
 		return
 	}
-	if !glue {
+	// Behind " ;" a line end would be a command.
+	if !glue && (len(c.stmts) == 0 || bytes.IndexByte(c.raw, ';') < 0) {
 		c.raw = append(c.raw, f.eol()...)
 		return
 	}
