@@ -14,8 +14,10 @@ const (
 	// queueBytes bounds what waits to be sent to one peer.
 	queueBytes = 256 << 10
 	// storeBytes bounds what one peer can make us keep of messages that are
-	// not whole or not in order yet.
+	// not whole or not in order yet. Half of it is kept for the message that
+	// is to be delivered next: what came early must never stand in its way.
 	storeBytes = 128 << 10
+	aheadBytes = storeBytes - wire.MaxMessage
 	// giveUp is how long something may stay unacknowledged.
 	giveUp = 60 * time.Second
 	// largeTries is how often a large fragment goes unanswered, while other
@@ -34,6 +36,7 @@ var (
 	errNoAck   = errors.New("nothing was acknowledged for a minute")
 	errSilent  = errors.New("peer does not answer")
 	errGoodbye = errors.New("peer closed the session")
+	errSize    = errors.New("message is empty or too long")
 )
 
 // transport brings messages across, each once and in order, over a segment that
@@ -80,8 +83,10 @@ type outgoing struct {
 type part struct {
 	acked bool
 	tries int
+	asked int // the try beside which a Ping was last sent
 	first time.Time
 	sent  time.Time
+	wait  time.Duration // for an answer to the last try
 }
 
 // incoming is a message that is not whole yet, or not in order.
@@ -99,23 +104,40 @@ func newTransport(s *sealer, mtu int, now time.Time, dice func(a, b time.Duratio
 	return t
 }
 
-// queue takes a message to be sent.
+// queue takes a message to be sent. An error refuses this message alone.
 func (t *transport) queue(msg []byte) error {
+	if len(msg) == 0 || len(msg) > wire.MaxMessage {
+		return errSize
+	}
 	if t.queued+len(msg) > queueBytes {
 		return errFull
 	}
 	t.lastID++
 	t.queued += len(msg)
 	o := &outgoing{id: t.lastID, bytes: msg}
-	t.cut(o)
+	o.split(t.mtu - frameOverhead)
 	t.out = append(t.out, o)
 	return nil
 }
 
-func (t *transport) cut(o *outgoing) {
-	o.cut = t.mtu - wire.TransportOverhead - wire.DataLen
-	n := max((len(o.bytes)+o.cut-1)/o.cut, 1)
-	o.parts, o.left = make([]part, n), n
+// frameOverhead is what a frame adds to a fragment.
+const frameOverhead = wire.TransportOverhead + wire.DataLen
+
+func (o *outgoing) split(cut int) {
+	n := (len(o.bytes) + cut - 1) / cut
+	o.cut, o.parts, o.left = cut, make([]part, n), n
+}
+
+// splitAgain cuts a message anew for the shortest frames. The number of
+// fragments is all that tells one cut from another, so it always rises.
+func (o *outgoing) splitAgain() {
+	const cut = wire.MinFrame - frameOverhead
+	if o.left == 0 || len(o.bytes) <= cut {
+		return // it has arrived, or its one frame is short
+	}
+	first, before := oldest(o), len(o.parts)
+	o.split(min(cut, (len(o.bytes)+before)/(before+1)))
+	o.parts[0].first = first // giving up counts from the first try
 }
 
 // handle takes a frame. What it answers are the messages that are whole and in
@@ -152,9 +174,15 @@ func (t *transport) take(r *wire.Record) [][]byte {
 		return nil // known, and acknowledged again; or further ahead than any sender may be
 	}
 	m := t.in[r.Message]
-	if m != nil && len(m.parts) != int(r.Fragments) && m.left > 0 {
-		t.stored -= m.size // cut anew after a fall-back to shorter frames
+	if m != nil && len(m.parts) < int(r.Fragments) && m.left > 0 {
+		// Cut anew after a fall-back to shorter frames. A fragment of the old
+		// cut that comes late is passed over below.
+		t.stored -= m.size
+		delete(t.in, r.Message)
 		m = nil
+	}
+	if !t.room(r.Message, m, len(r.Bytes)) {
+		return nil // resent when there is room
 	}
 	if m == nil {
 		m = &incoming{parts: make([][]byte, r.Fragments), left: int(r.Fragments)}
@@ -162,9 +190,6 @@ func (t *transport) take(r *wire.Record) [][]byte {
 	}
 	if len(m.parts) != int(r.Fragments) || m.have.Has(r.Fragment) {
 		return nil
-	}
-	if m.size+len(r.Bytes) > wire.MaxMessage || t.stored+len(r.Bytes) > storeBytes {
-		return nil // resent when there is room
 	}
 	m.parts[r.Fragment] = append([]byte(nil), r.Bytes...)
 	m.have.Set(r.Fragment)
@@ -188,7 +213,23 @@ func (t *transport) take(r *wire.Record) [][]byte {
 	}
 }
 
-// acked takes out what has arrived.
+// room says whether n more bytes of a message may be stored.
+func (t *transport) room(id uint32, m *incoming, n int) bool {
+	if m != nil && m.size+n > wire.MaxMessage {
+		return false
+	}
+	if id == t.next {
+		return true
+	}
+	ahead := t.stored
+	if head := t.in[t.next]; head != nil {
+		ahead -= head.size
+	}
+	return ahead+n <= aheadBytes
+}
+
+// acked takes out what has arrived. A message that has arrived whole but not
+// in order stays: it still takes room at the peer.
 func (t *transport) acked(r *wire.Record, now time.Time) {
 	keep := t.out[:0]
 	for _, o := range t.out {
@@ -204,7 +245,7 @@ func (t *transport) acked(r *wire.Record, now time.Time) {
 				t.rtt.sample(now.Sub(p.sent))
 			}
 		}
-		if o.left > 0 {
+		if !all {
 			keep = append(keep, o)
 		} else {
 			t.queued -= len(o.bytes)
@@ -242,7 +283,7 @@ func (t *transport) poll(now time.Time, send func(frame []byte)) (next time.Time
 		t.ackDue = false
 		t.emitAck(emit)
 	}
-	t.shorten()
+	t.shorten(emit)
 	if next = t.sendParts(now, emit); err != nil {
 		return next, err
 	}
@@ -294,9 +335,14 @@ func (t *transport) emitAck(emit func(*wire.Record)) {
 // sendParts sends new fragments as far as the window goes, and those again that
 // waited too long.
 func (t *transport) sendParts(now time.Time, emit func(*wire.Record)) (next time.Time) {
-	flying := 0
+	flying, ahead := 0, 0
 	for i, o := range t.out {
-		if i >= wire.MaxAckEntries {
+		// t.out has no gaps, so i is also how far ahead of the peer's next
+		// message this one may be.
+		if i > 0 {
+			ahead += len(o.bytes)
+		}
+		if i >= wire.MaxAckEntries || ahead > aheadBytes {
 			break
 		}
 		for j := range o.parts {
@@ -309,10 +355,14 @@ func (t *transport) sendParts(now time.Time, emit func(*wire.Record)) (next time
 			}
 			due := now
 			if p.tries > 0 {
-				due = p.sent.Add(t.rtt.timeout(p.tries))
+				due = p.sent.Add(p.wait)
 			}
 			if !due.After(now) {
-				p.tries++
+				if p.tries++; p.tries == 1 {
+					p.wait = t.rtt.timeout()
+				} else {
+					p.wait = t.rtt.backOff(p.wait)
+				}
 				if p.first.IsZero() {
 					p.first = now
 				}
@@ -320,7 +370,7 @@ func (t *transport) sendParts(now time.Time, emit func(*wire.Record)) (next time
 				from := j * o.cut
 				emit(&wire.Record{Kind: wire.RecordData, Message: o.id, Fragment: uint16(j), Fragments: uint16(len(o.parts)),
 					Bytes: o.bytes[from:min(from+o.cut, len(o.bytes))]})
-				due = now.Add(t.rtt.timeout(p.tries))
+				due = now.Add(p.wait)
 			}
 			if next.IsZero() || due.Before(next) {
 				next = due
@@ -331,24 +381,32 @@ func (t *transport) sendParts(now time.Time, emit func(*wire.Record)) (next time
 }
 
 // shorten falls back to the smallest frames when a large one stays unanswered
-// although the peer is heard: something between has a smaller MTU.
-func (t *transport) shorten() {
+// although the peer is heard: something between has a smaller MTU. Where all
+// that is on the way is large, a Ping beside it makes the peer be heard.
+func (t *transport) shorten(emit func(*wire.Record)) {
 	if t.mtu <= wire.MinFrame {
 		return
 	}
 	for _, o := range t.out {
 		for j := range o.parts {
 			p := &o.parts[j]
-			size := min(o.cut, len(o.bytes)-j*o.cut) + wire.TransportOverhead + wire.DataLen
-			if !p.acked && p.tries >= largeTries && size > wire.MinFrame && t.heard.After(p.first) {
+			size := min(o.cut, len(o.bytes)-j*o.cut) + frameOverhead
+			if p.acked || p.tries < largeTries || size <= wire.MinFrame {
+				continue
+			}
+			if t.heard.After(p.first) {
 				t.mtu = wire.MinFrame
 				for _, o := range t.out {
-					first := oldest(o)
-					t.cut(o)
-					o.parts[0].first = first // giving up counts from the first try
+					o.splitAgain()
 				}
 				return
 			}
+			if p.asked < p.tries {
+				p.asked = p.tries
+				t.token++
+				emit(&wire.Record{Kind: wire.RecordPing, Token: t.token})
+			}
+			return // one is enough to ask for
 		}
 	}
 }

@@ -15,6 +15,7 @@ const (
 type rtt struct {
 	smoothed, variance time.Duration
 	any                bool
+	held               time.Duration // the longest wait after one that was in vain, until a sample comes
 }
 
 // sample takes a measurement of something that was sent once (Karn's rule,
@@ -23,6 +24,7 @@ func (r *rtt) sample(d time.Duration) {
 	if d < 0 {
 		return
 	}
+	r.held = 0
 	if !r.any {
 		r.any, r.smoothed, r.variance = true, d, d/2
 		return
@@ -35,14 +37,20 @@ func (r *rtt) sample(d time.Duration) {
 	r.smoothed += (d - r.smoothed) / 8
 }
 
-// timeout is how long to wait for an answer to what was sent tries times.
-func (r *rtt) timeout(tries int) time.Duration {
+// timeout is how long to wait for an answer to what is sent for the first time.
+func (r *rtt) timeout() time.Duration {
 	d := rtoInitial
 	if r.any {
 		d = max(r.smoothed+4*r.variance, rtoMin)
 	}
-	for ; tries > 1 && d < rtoMax; tries-- {
-		d *= 2
-	}
-	return min(d, rtoMax)
+	return min(max(d, r.held), rtoMax)
+}
+
+// backOff is how long to wait after the wait d was in vain. It is kept for all
+// that is sent later, too: on a path slower than the first guess nothing would
+// else ever be answered in time, and so never be measured (RFC 6298, 5.5 to 5.7).
+func (r *rtt) backOff(d time.Duration) time.Duration {
+	d = min(2*d, rtoMax)
+	r.held = max(r.held, d)
+	return d
 }
