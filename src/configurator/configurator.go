@@ -156,6 +156,9 @@ func (c *Configurator) Run(ctx context.Context) error {
 	g.Go(func() error {
 		return c.cfg.Prober.Watch(ctx, func(a netip.Addr, m model.MAC) { c.box.tell(func() { c.addressHeard(a, m) }) })
 	})
+	g.Go(func() error {
+		return c.cfg.Gateway.Watch(ctx, func(what string) { c.box.tell(func() { c.gatewayChanged(what) }) })
+	})
 	g.Go(func() error { c.reloadOnDemand(ctx); return nil })
 	if c.cfg.RunDir != "" {
 		g.Go(func() error {
@@ -247,6 +250,13 @@ func (c *Configurator) useOptions(o *options.Options) {
 	c.opts = o
 	c.profiles = profilesOf(o)
 	c.members.setWay(o.Configurator.Pairing)
+}
+
+// gatewayChanged is told that somebody changed the gateway: the pass finds out
+// what that means for the home.
+func (c *Configurator) gatewayChanged(what string) {
+	c.log.Debug("the gateway was changed", "what", what)
+	c.touch()
 }
 
 // begin is the first thing that the loop does: a crash may have left the

@@ -36,30 +36,16 @@ func (r *Router) Facts(ctx context.Context) (model.Network, error) {
 	fail := func(err error) (model.Network, error) {
 		return model.Network{}, fmt.Errorf("facts of the gateway: %w", err)
 	}
-	networkFile, err := r.load("network")
-	if err != nil {
-		return fail(err)
-	}
+	r.looking()
 	dhcp, err := r.load("dhcp")
 	if err != nil {
 		return fail(err)
 	}
-	networks := gwuci.Networks(networkFile)
-
-	links, err := netlink.LinkList()
+	links, lan, err := r.sides(&n)
 	if err != nil {
-		return fail(fmt.Errorf("list network devices: %w", err))
-	}
-	lan := findLink(links, r.cfg.LANDevice)
-	if lan == nil {
-		return fail(fmt.Errorf("LAN device %s does not exist", r.cfg.LANDevice))
-	}
-	if n.LAN, err = r.lan(lan, networks); err != nil {
 		return fail(err)
 	}
-	if n.WAN, err = r.wan(links, networks); err != nil {
-		return fail(err)
-	}
+	r.stamps.lookedAt(n)
 	if n.Ports, err = r.ports(links, lan); err != nil {
 		return fail(err)
 	}
@@ -77,6 +63,26 @@ func (r *Router) Facts(ctx context.Context) (model.Network, error) {
 		return fail(err)
 	}
 	return n, nil
+}
+
+// sides looks at the home's side of the gateway and at the outside's.
+func (r *Router) sides(n *model.Network) (links []netlink.Link, lan netlink.Link, err error) {
+	file, err := r.load("network")
+	if err != nil {
+		return nil, nil, err
+	}
+	networks := gwuci.Networks(file)
+	if links, err = netlink.LinkList(); err != nil {
+		return nil, nil, fmt.Errorf("list network devices: %w", err)
+	}
+	if lan = findLink(links, r.cfg.LANDevice); lan == nil {
+		return nil, nil, fmt.Errorf("LAN device %s does not exist", r.cfg.LANDevice)
+	}
+	if n.LAN, err = r.lan(lan, networks); err != nil {
+		return nil, nil, err
+	}
+	n.WAN, err = r.wan(links, networks)
+	return links, lan, err
 }
 
 func leases(path string) ([]model.Lease, error) {

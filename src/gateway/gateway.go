@@ -30,6 +30,10 @@ type Gateway interface {
 	Facts(ctx context.Context) (model.Network, error)
 	Set(ctx context.Context, want model.GatewayState) (Change, error)
 
+	// Watch tells, until ctx ends, of changes that somebody else made to what
+	// Facts and Set look at, and of what kind they are.
+	Watch(ctx context.Context, changed func(what string)) error
+
 	// Verify is the three below together.
 	Verify(ctx context.Context, want model.GatewayState) ([]model.Check, error)
 	// VerifyReservations asks the DHCP server for each reserved address,

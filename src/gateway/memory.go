@@ -25,6 +25,7 @@ type Memory struct {
 	log     []string
 	joined  map[netip.Addr]bool
 	streams map[netip.Addr]netip.Addr // group → source
+	watcher func(what string)
 }
 
 // Point is a place where a Memory can be made to fail.
@@ -55,8 +56,9 @@ func NewMemory(n model.Network) *Memory {
 // Change lets f alter the facts of the home.
 func (m *Memory) Change(f func(*model.Network)) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	f(&m.network)
+	m.mu.Unlock()
+	m.tell("settings")
 }
 
 // Fail makes the next calls that come by a point fail, one for each error. A
@@ -67,12 +69,31 @@ func (m *Memory) Fail(p Point, errs ...error) {
 	m.failing[p] = append(m.failing[p], errs...)
 }
 
+// Watch implements Gateway; Lose and Change are what it tells of.
+func (m *Memory) Watch(ctx context.Context, changed func(what string)) error {
+	m.mu.Lock()
+	m.watcher = changed
+	m.mu.Unlock()
+	<-ctx.Done()
+	return nil
+}
+
+func (m *Memory) tell(what string) {
+	m.mu.Lock()
+	f := m.watcher
+	m.mu.Unlock()
+	if f != nil {
+		f(what)
+	}
+}
+
 // Lose takes everything of ours away behind the configurator's back, as a
 // restored backup or a stopped firewall does.
 func (m *Memory) Lose() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.state = model.GatewayState{}
+	m.mu.Unlock()
+	m.tell("firewall, settings")
 }
 
 // Join makes the proxy have joined a group upstream.

@@ -52,6 +52,8 @@ type Router struct {
 	marks    marker
 	pending  pending
 	ledger   ledger
+	put      *iptables.State // our chain as Set left it; nil: not there, or not known
+	stamps   stamps
 	openMu   sync.Mutex // guards marks while it is opened
 	dhcpPort uint16     // another one only in tests
 }

@@ -118,7 +118,8 @@ func (r *Router) hostWriter(allowed model.GatewayState) writer {
 	return writer{
 		name: WhatReservation,
 		write: func(ctx context.Context) ([]Step, error) {
-			done, old, err := gwuci.SetHosts(ctx, r.dir, func() error { return r.pending.begin("dhcp") },
+			known := false
+			done, old, err := gwuci.SetHosts(ctx, r.dir, func() error { known = r.seen("dhcp"); return r.pending.begin("dhcp") },
 				func(hosts []model.HostEntry) []model.Reservation {
 					// Again, inside the lock: somebody may have come first.
 					now, _ := admit(allowed, hosts)
@@ -127,6 +128,9 @@ func (r *Router) hostWriter(allowed model.GatewayState) writer {
 			saved = old
 			if err != nil {
 				return nil, fmt.Errorf("write reservations: %w", err)
+			}
+			if known {
+				r.wrote("dhcp")
 			}
 			var steps []Step
 			for _, d := range done {
@@ -145,7 +149,8 @@ func (r *Router) proxyWriter(allowed model.GatewayState) writer {
 		name: WhatProxy,
 		write: func(ctx context.Context) ([]Step, error) {
 			firewall := r.lenient("firewall")
-			done, old, err := gwuci.SetProxy(ctx, r.dir, func() error { return r.pending.begin("igmpproxy") }, allowed.Multicast,
+			known := false
+			done, old, err := gwuci.SetProxy(ctx, r.dir, func() error { known = r.seen("igmpproxy"); return r.pending.begin("igmpproxy") }, allowed.Multicast,
 				func(network string) string { return gwuci.Zone(firewall, network) })
 			saved = old
 			if err != nil {
@@ -153,6 +158,9 @@ func (r *Router) proxyWriter(allowed model.GatewayState) writer {
 			}
 			if len(done) == 0 {
 				return nil, nil
+			}
+			if known {
+				r.wrote("igmpproxy")
 			}
 			s := Step{Action: Changed, What: WhatProxy, Text: "no path of ours"}
 			switch {
@@ -226,11 +234,13 @@ func (r *Router) markWriter(allowed model.GatewayState, change *Change) writer {
 					return nil, err
 				}
 				if before.Equal(after) {
+					r.keep(after)
 					return nil, nil
 				}
 				if err = t.Put(ctx, before, after); err != nil {
 					return nil, err
 				}
+				r.keep(after)
 				return markSteps(before, after), nil
 			}()
 			if errors.Is(err, iptables.ErrUnsupported) {
@@ -260,11 +270,20 @@ func (r *Router) markWriter(allowed model.GatewayState, change *Change) writer {
 			if err := t.Put(ctx, now, before); err != nil {
 				return err
 			}
+			r.keep(before)
 			if now, err = t.Read(ctx); err == nil && !now.Equal(before) {
 				err = errors.New("the rules are not what they were")
 			}
 			return err
 		},
+	}
+}
+
+// keep notes our chain as it was left, for Watch.
+func (r *Router) keep(s iptables.State) {
+	r.put = &s
+	if s.Empty() {
+		r.put = nil
 	}
 }
 
