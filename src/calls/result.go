@@ -117,6 +117,21 @@ type PairResult struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
+// LeaveResult is what became of each device when the home was left.
+type LeaveResult struct {
+	Devices []LeftDevice `json:"devices"`
+}
+
+// LeftDevice is one device of a home that was left.
+type LeftDevice struct {
+	ID      model.DeviceID `json:"id"`
+	Name    string         `json:"name"`
+	Address netip.Addr     `json:"address,omitzero"`
+	DHCP    bool           `json:"dhcp"` // it gets its address by DHCP now
+	Kept    bool           `json:"kept"` // its reservation stays in the gateway's DHCP server
+	Said    string         `json:"said"` // in words
+}
+
 // DoneResult says in one sentence what was done.
 type DoneResult struct {
 	Text string `json:"text"`

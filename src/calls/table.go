@@ -137,6 +137,15 @@ var Table = []Call{
 		Example: "homeconf multicast allow", Result: DoneResult{},
 	},
 	{
+		Name: "home_leave", Daemon: Configurator, Words: []string{"home", "leave"},
+		Args: []Arg{{Name: "yes", Kind: Bool, Required: true, check: isTrue,
+			Help: "needed: every device is asked back to DHCP, and all that homeconf made on the gateway is removed"}},
+		Help: "Ask every agent back to DHCP and take everything of homeconf's off the gateway. " +
+			"The reservation of a device that does not answer stays, so that it is not stranded. Who belongs to the home is not forgotten: " +
+			"a restart of homeconf sets everything up again.",
+		Example: "homeconf home leave --yes", Result: LeaveResult{},
+	},
+	{
 		Name: "agent_status", Daemon: Agent, Words: []string{"agent", "status"}, ReadOnly: true,
 		Help:    "Show where this device stands with its home, and the digits to compare.",
 		Example: "homeconf agent status", Result: AgentStatusResult{},

@@ -17,8 +17,11 @@ import (
 
 // Call answers what people and scripts ask; it is a calls.Handler.
 func (c *Configurator) Call(ctx context.Context, name string, args calls.Args) (any, error) {
-	if name == "plan" {
+	switch name {
+	case "plan":
 		return c.answerPlan(ctx)
+	case "home_leave":
+		return c.answerLeave(ctx)
 	}
 	var answer any
 	var err error
@@ -116,7 +119,7 @@ func (c *Configurator) status() calls.StatusResult {
 		Since: c.since, UptimeSeconds: int64(time.Since(c.since) / time.Second), Interface: c.opts.Configurator.Interface, LinkUp: c.linkUp,
 		DryRun: c.opts.Configurator.DryRun, LAN: c.net.LAN, WAN: c.net.WAN, Rates: c.net.Rates, Multicast: c.net.Multicast,
 		Devices: map[model.DeviceState]int{}, Waiting: []calls.WaitingDevice{}, Findings: len(c.findings.all()), Pairing: c.pairing(),
-		Problem: c.problem, Counters: c.count.Snapshot()}
+		Problem: c.standing(), Counters: c.count.Snapshot()}
 	for _, r := range c.everybody() {
 		s.Devices[r.State]++
 	}

@@ -87,6 +87,7 @@ type Configurator struct {
 	mc      multicast
 	given   map[netip.Addr]given
 	members memberSet
+	leave   *leaving // the home is being left; nil otherwise
 }
 
 // New opens a configurator's state and makes it ready to Run. It changes

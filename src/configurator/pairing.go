@@ -86,6 +86,9 @@ func (c *Configurator) adoptByDigits(id model.DeviceID, digits string) error {
 // it. A crash in between is mended by the device itself: it comes back as a
 // stranger whose key is a member's, and is let in without a question.
 func (c *Configurator) adopt(id model.DeviceID, w *waiting, cause string) error {
+	if c.leave != nil {
+		return calls.Errorf(calls.Failed, "this home is being left; nobody is let in until homeconf starts again")
+	}
 	key := model.DeviceKey(w.peer.Key())
 	r := w.record.Clone()
 	r.Key, r.State, r.LastSeen = &key, model.DeviceAdopted, time.Now()

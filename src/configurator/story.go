@@ -77,6 +77,7 @@ func (c *Configurator) closed(p *session.Peer, err error) {
 		if r, ok := c.store.Get(id); ok {
 			c.tell("device.disconnected", id, "agent", fmt.Sprintf("%s is not heard any more: %v.", r.Name(), err))
 		}
+		c.leaveOn()
 	}
 }
 
@@ -284,12 +285,14 @@ func (c *Configurator) confirmed(who *member, r *model.Record, generation uint64
 	c.cfg.Step("confirmed.stored")
 	c.note("device:"+string(r.ID), nil)
 	c.tell("device.configured", r.ID, "agent", fmt.Sprintf("%s is configured: %s.", r.Name(), inWords(*r.Desired)))
+	c.leaveOn()
 	c.watchMulticast()
 }
 
 // undone is told that the device went back to what it had.
 func (c *Configurator) undone(who *member, r *model.Record, o model.Outcome) {
 	c.tell("device.undone", r.ID, "agent", fmt.Sprintf("%s did not keep %s: %s.", r.Name(), inWords(*r.Desired), o.Reason))
+	c.leaveRefused(r.ID, o.Reason)
 	if who.tries >= maxTries {
 		c.note("device:"+string(r.ID), []model.Finding{{Kind: "device.refuses", Device: r.ID,
 			Text: fmt.Sprintf("%s can't be configured: %s.", r.Name(), o.Reason),

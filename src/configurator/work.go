@@ -88,6 +88,7 @@ func (c *Configurator) pass() {
 func (c *Configurator) passDone(err error) {
 	w := &c.work
 	w.busy = false
+	c.leavePassed(err)
 	if err != nil {
 		w.fails++
 		// 1, 2, 4 … 64 s: what does not work now is tried less and less often.
@@ -186,6 +187,7 @@ func (c *Configurator) planInput() plan.Input {
 // decided records what the plan gives before anything is done about it: after a
 // crash the same devices get the same addresses.
 func (c *Configurator) decided(p plan.Plan) {
+	p = c.leaveBends(p)
 	c.plan = p
 	c.answerPlans(p, nil)
 	c.probeAhead()
@@ -210,7 +212,7 @@ func (c *Configurator) decided(p plan.Plan) {
 			return
 		}
 		for _, r := range changed {
-			c.tell("device.planned", r.ID, "plan", fmt.Sprintf("%s shall have the address %s.", r.Name(), r.Address), linesOf(p, r.ID)...)
+			c.tell("device.planned", r.ID, "plan", c.plannedWords(r), linesOf(p, r.ID)...)
 		}
 	}
 	c.rememberGiven()
@@ -332,6 +334,7 @@ func (c *Configurator) wrote(want model.GatewayState, change gateway.Change, che
 			c.ask(id)
 		}
 	}
+	c.leaveOn()
 	c.watchMulticast()
 	if len(bad) > 0 {
 		c.passDone(fmt.Errorf("%s not as written", counted(len(bad), "device")))

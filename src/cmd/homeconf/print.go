@@ -28,6 +28,7 @@ var printers = map[string]func(io.Writer, json.RawMessage) error{
 	"finding_list":    as(printFindings),
 	"event_list":      as(printEvents),
 	"multicast_allow": as(printDone),
+	"home_leave":      as(printLeft),
 	"agent_status":    as(printAgent),
 	"agent_approve":   as(printDone),
 	"agent_reset":     as(printDone),

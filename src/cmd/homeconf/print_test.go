@@ -54,6 +54,14 @@ ID           NAME  MAC                WAY      SINCE
 dfedcba9876  -     00:11:22:33:44:55  approve  2026-03-01 20:15:00
 Read the six digits at the device, then: homeconf device adopt ID --code NNNNNN
 `},
+		{"home_leave", calls.LeaveResult{Devices: []calls.LeftDevice{
+			{ID: "d0123456789", Name: "Living room", DHCP: true, Said: "gets its address by DHCP"},
+			{ID: "dfedcba9876", Name: "Bob's\x1b[2J TV", Kept: true, Said: "did not answer, so its reservation of 192.168.1.251 stays"}}}, `
+homeconf has left the gateway.
+  Living room (d0123456789) gets its address by DHCP.
+  Bob's\u001b[2J TV (dfedcba9876) did not answer, so its reservation of 192.168.1.251 stays.
+The reservations that stay are the sections named hc_… in /etc/config/dhcp; delete each when its device uses DHCP.
+`},
 		{"device_list", calls.DevicesResult{Devices: []calls.DeviceSummary{box,
 			{ID: "m001122334455", Name: "m001122334455", State: model.DeviceSeen, MAC: mac, Findings: 1}}}, `
 ID             NAME           CATEGORY  ADDRESS       MAC                AGENT     NOW   STATE

@@ -259,3 +259,13 @@ func printObserved(w io.Writer, s *model.Sighting, checks []model.Check) {
 	}
 	f.print(w)
 }
+
+func printLeft(w io.Writer, r calls.LeaveResult) {
+	fmt.Fprintln(w, "homeconf has left the gateway.")
+	for _, d := range r.Devices {
+		fmt.Fprintf(w, "  %s (%s) %s.\n", safe(d.Name), safe(string(d.ID)), safe(d.Said))
+	}
+	if slices.ContainsFunc(r.Devices, func(d calls.LeftDevice) bool { return d.Kept }) {
+		fmt.Fprintln(w, "The reservations that stay are the sections named hc_… in /etc/config/dhcp; delete each when its device uses DHCP.")
+	}
+}
