@@ -77,16 +77,20 @@ type Initiator struct {
 	heardFirst time.Time
 	shaking    *shaking
 	peer       *Peer
+	fresh      *Peer // new keys for peer, not proven yet
 	offer      *Pin
 	approved   bool
 	reveals    int
 	rekey      timer
+	frames     uint64 // in one direction, after which new keys are due
 	ticket     *wire.Ticket
 }
 
 // shaking is the handshake under way.
 type shaking struct {
 	hs       *handshake
+	renews   uint32 // the home's index of the session to go on with; 0: none
+	peer     *Peer  // once the handshake is done
 	home     link.MAC
 	instance [16]byte
 	local    uint32
@@ -120,7 +124,7 @@ func NewInitiator(c InitiatorConfig) (*Initiator, error) {
 		c.Counters = &Counters{}
 	}
 	c.Rand = randomOr(c.Rand)
-	return &Initiator{c: c, pin: c.Pin}, nil
+	return &Initiator{c: c, pin: c.Pin, frames: rekeyFrames}, nil
 }
 
 func (i *Initiator) setPin(p *Pin) {
@@ -140,7 +144,7 @@ func (i *Initiator) Run(ctx context.Context, port link.Port) error {
 	i.mu.Lock()
 	i.live = l
 	i.mu.Unlock()
-	i.homes, i.peer, i.shaking, i.offer = map[[16]byte]bool{}, nil, nil, nil
+	i.homes, i.peer, i.fresh, i.shaking, i.offer = map[[16]byte]bool{}, nil, nil, nil, nil
 	i.ask.run, i.rekey.run = i.asking, i.rekeying
 	i.search(time.Now())
 	return l.run(ctx, i.serve, func(error) {
@@ -150,6 +154,8 @@ func (i *Initiator) Run(ctx context.Context, port link.Port) error {
 			}
 			i.peer.end(ErrClosed)
 		}
+		i.stopShaking()
+		i.dropFresh()
 		i.l.timers.set(&i.ask, time.Time{})
 		i.l.timers.set(&i.rekey, time.Time{})
 		i.mu.Lock()
@@ -158,11 +164,13 @@ func (i *Initiator) Run(ctx context.Context, port link.Port) error {
 	})
 }
 
-// search begins to look for the home anew.
+// search begins to look for the home anew. With a session open that is about
+// new keys for it, and silence means nothing: liveness is measured in the session.
 func (i *Initiator) search(now time.Time) {
 	i.stopShaking()
+	i.dropFresh()
 	i.nonce = i.l.nonce()
-	i.gap, i.began, i.told = resendFirst, now, false
+	i.gap, i.began, i.told = resendFirst, now, i.peer != nil && i.peer.phase == phaseOpen
 	i.l.timers.set(&i.ask, now)
 }
 
@@ -208,10 +216,14 @@ func (i *Initiator) serve(in *inbound) {
 	case wire.FrameHandshake2:
 		i.second(in, now)
 	case wire.FrameTransport:
-		if i.peer != nil && i.peer.local == in.frame.Receiver {
-			i.peer.frame(in.src, in.frame, now)
-		} else {
+		p := i.named(in.frame.Receiver)
+		if p == nil {
 			i.drop(DropIndex, in)
+			return
+		}
+		p.frame(in.src, in.frame, now)
+		if i.peer != nil && i.peer.spent(i.frames) && i.ask.index == 0 && i.shaking == nil {
+			i.search(now)
 		}
 	default:
 		i.drop(DropUnexpected, in)
@@ -270,10 +282,14 @@ func (i *Initiator) heard(instance [16]byte, now time.Time) {
 // begin shakes hands: IK with the pinned home, XX with a stranger.
 func (i *Initiator) begin(src link.MAC, a wire.Advertise, now time.Time) {
 	h := wire.Handshake1{Instance: a.Instance, AgentNonce: a.Asker, HomeNonce: a.Nonce, Cookie: a.Cookie,
-		Sender: i.l.index(func(n uint32) bool { return i.peer != nil && i.peer.local == n })}
+		Sender: i.l.index(func(n uint32) bool { return i.named(n) != nil })}
 	c := handshakeConfig{initiator: true, static: i.c.Key, random: i.c.Rand}
+	var renews uint32
 	switch {
 	case i.pin != nil:
+		if i.peer.canRenew() {
+			renews = i.peer.t.seal.remote
+		}
 		h.Pattern, h.Way, c.pattern, c.remote = wire.PatternIK, wire.WayNone, noise.HandshakeIK, &i.pin.Home
 	case i.c.Way == wire.WayCode:
 		h.Pattern, h.Way, c.pattern, c.psk3 = wire.PatternXXpsk3, wire.WayCode, noise.HandshakeXX, true
@@ -287,7 +303,7 @@ func (i *Initiator) begin(src link.MAC, a wire.Advertise, now time.Time) {
 		err = hs.setPSK(i.c.Code.PSK())
 	}
 	if err == nil {
-		h.Noise, _, err = hs.write(nil)
+		h.Noise, _, err = hs.write(sessionIndex(renews))
 	}
 	if err == nil && i.ticket != nil {
 		h.Ticket, h.TicketMAC = i.ticket.ID[:], ticketMAC(&i.ticket.Key, c.prologue, h.Noise)
@@ -302,7 +318,7 @@ func (i *Initiator) begin(src link.MAC, a wire.Advertise, now time.Time) {
 		return
 	}
 	i.l.timers.set(&i.ask, time.Time{})
-	s := &shaking{hs: hs, home: src, instance: a.Instance, local: h.Sender, way: h.Way, frame: f, gap: resendFirst, began: now}
+	s := &shaking{hs: hs, renews: renews, home: src, instance: a.Instance, local: h.Sender, way: h.Way, frame: f, gap: resendFirst, began: now}
 	s.resend.run = i.shake
 	i.shaking = s
 	i.shake(now)
@@ -316,7 +332,7 @@ func (i *Initiator) shake(now time.Time) {
 		return
 	}
 	if now.Sub(s.began) >= shakeTime {
-		if i.peer != nil && i.peer.phase == phaseUnproven {
+		if s.peer != nil && s.peer == i.peer && i.peer.phase == phaseUnproven {
 			i.peer.end(errSilent) // searches again
 			return
 		}
@@ -324,7 +340,7 @@ func (i *Initiator) shake(now time.Time) {
 		return
 	}
 	if s.frame == nil {
-		i.peer.greet(now)
+		s.peer.greet(now)
 	} else {
 		_ = i.l.port.Send(s.home, s.frame)
 	}
@@ -352,8 +368,14 @@ func (i *Initiator) second(in *inbound, now time.Time) {
 		return
 	}
 	payload, k, err := s.hs.read(m.Noise)
-	if err != nil || len(payload) > 0 {
+	if err != nil {
 		i.drop(DropHandshake, in)
+		return
+	}
+	goesOn, ok := parseSessionIndex(payload)
+	if !ok || goesOn != 0 && goesOn != s.renews {
+		i.drop(DropHandshake, in)
+		i.search(now) // the home's own, yet not by the rules: this handshake is used up
 		return
 	}
 	if k == nil { // XX: the third message is ours
@@ -371,12 +393,17 @@ func (i *Initiator) second(in *inbound, now time.Time) {
 		i.c.Log.Error("session was not made", "err", err)
 		return
 	}
+	s.peer, s.hs, s.home = p, nil, in.src
+	s.gap, s.began = resendFirst, now
+	if goesOn != 0 {
+		i.refresh(p, now)
+		return
+	}
 	if old := i.peer; old != nil {
 		i.peer = nil
 		old.end(ErrReplaced)
 	}
-	i.peer, s.hs, s.home = p, nil, in.src
-	s.gap, s.began = resendFirst, now
+	i.peer = p
 	if s.way == wire.WayNone {
 		// The home counts the session from our first frame on, and we count it
 		// from its first.
@@ -393,6 +420,10 @@ func (i *Initiator) second(in *inbound, now time.Time) {
 // proven is told that the home has sent a frame of the new session.
 func (i *Initiator) proven(p *Peer, now time.Time) {
 	i.stopShaking()
+	if p.renews != nil {
+		i.renewed(p, now)
+		return
+	}
 	if p.way != wire.WayNone {
 		p.phase = phasePairing
 		return
@@ -408,9 +439,6 @@ func (i *Initiator) opened(p *Peer) {
 	i.l.timers.set(&i.rekey, time.Now().Add(i.l.between(rekeyFrom, rekeyUntil)))
 	i.c.Handler.Open(p)
 }
-
-// rekeying makes a new session beside the old one, which goes on until then.
-func (i *Initiator) rekeying(now time.Time) { i.search(now) }
 
 // show tells what the person at the device should see.
 func (i *Initiator) show() {
@@ -440,6 +468,11 @@ func (i *Initiator) ended(p *Peer, err error) {
 	}
 	if p.pairing.digits != "" {
 		i.c.Handler.Digits(Digits{})
+	}
+	if i.fresh == p {
+		i.fresh = nil
+		i.search(time.Now())
+		return
 	}
 	if i.peer != p {
 		return

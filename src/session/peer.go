@@ -52,6 +52,13 @@ type Peer struct {
 	newToken uint64
 	newAsked time.Time
 	pairing  pairing
+
+	// Of a change of keys.
+	old       *retiring
+	held      [][]byte // messages that wait for those under old keys
+	heldBytes int
+	renews    *Peer // the session that this one is to go on with, once proven
+	into      *Peer // the session that went on with this one's keys
 }
 
 // owner is the side that a peer belongs to.
@@ -59,6 +66,7 @@ type owner interface {
 	message(p *Peer, m wire.Message, now time.Time)
 	proven(p *Peer, now time.Time)
 	ended(p *Peer, err error)
+	forget(index uint32)
 }
 
 func newPeer(l *loop, o owner, k *keys, local, remote uint32, mac link.MAC, way wire.Way, now time.Time) (*Peer, error) {
@@ -124,7 +132,7 @@ func (p *Peer) push(b []byte) {
 		p.l.counters.add(DropLate)
 		return
 	}
-	if err := p.t.queue(b); err != nil {
+	if err := p.queue(b); err != nil {
 		p.end(err)
 		return
 	}
@@ -165,17 +173,27 @@ func (p *Peer) poll(now time.Time) {
 	if p.phase == phaseOver {
 		return
 	}
+	oldNext, err := p.pollOld(now)
+	if err != nil {
+		p.end(err)
+		return
+	}
 	next, err := p.t.poll(now, p.emit)
 	if err != nil {
 		p.end(err)
 		return
+	}
+	if !oldNext.IsZero() && (next.IsZero() || oldNext.Before(next)) {
+		next = oldNext
 	}
 	p.l.timers.set(&p.timer, next)
 }
 
 // frame takes a TRANSPORT frame that names this session.
 func (p *Peer) frame(src link.MAC, f wire.Frame, now time.Time) {
-	msgs, err := p.t.handle(f, now)
+	t := p.transportOf(f.Receiver)
+	before := p.t.ponged
+	msgs, err := t.handle(f, now)
 	switch {
 	case errors.Is(err, errGoodbye):
 		p.end(errGoodbye)
@@ -184,11 +202,20 @@ func (p *Peer) frame(src link.MAC, f wire.Frame, now time.Time) {
 		p.l.counters.add(DropTransport)
 		return
 	}
+	if p.newToken != 0 && p.t.ponged == p.newToken && before != p.newToken {
+		if src == p.newMAC { // the Pong came from where the Ping went
+			p.mac.Store(&src)
+		}
+		p.newMAC, p.newToken = link.MAC{}, 0
+	}
 	if src != p.MAC() {
 		p.moved(src, now)
 	}
 	if p.phase == phaseUnproven {
 		p.owner.proven(p, now)
+		if p.into != nil {
+			p = p.into
+		}
 	}
 	for _, b := range msgs {
 		if p.phase == phaseOver {
@@ -208,11 +235,6 @@ func (p *Peer) frame(src link.MAC, f wire.Frame, now time.Time) {
 // authentic, but a repeater, or anybody who repeats them, may have put it there:
 // the new address counts when a Ping to it is answered from it.
 func (p *Peer) moved(src link.MAC, now time.Time) {
-	if p.newMAC == src && p.newToken != 0 && p.t.ponged == p.newToken {
-		p.mac.Store(&src)
-		p.newMAC, p.newToken = link.MAC{}, 0
-		return
-	}
 	if p.newMAC == src && now.Sub(p.newAsked) < pingAgain {
 		return
 	}

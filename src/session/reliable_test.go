@@ -207,11 +207,7 @@ func (c *channel) idle() bool { return len(c.ends[0].t.out) == 0 && len(c.ends[1
 
 // TestEachMessageOnceInOrder is the main promise, both ways at once.
 func TestEachMessageOnceInOrder(t *testing.T) {
-	seeds := 1000
-	if testing.Short() {
-		seeds = 100
-	}
-	for seed := range seeds {
+	for seed := range seeds(1000) {
 		c := newChannel(t, uint64(seed))
 		c.loss, c.double, c.jitter = 0.2, 0.1, 3*time.Millisecond
 		if seed%4 == 3 {

@@ -303,15 +303,26 @@ func (r *Responder) shake(in *inbound, h *wire.Handshake1, prologue []byte, sum 
 		r.c.Log.Error("handshake was not begun", "err", err)
 		return DropHandshake, false
 	}
-	if payload, _, err := hs.read(h.Noise); err != nil || len(payload) > 0 {
+	payload, _, err := hs.read(h.Noise)
+	if err != nil {
 		return DropHandshake, false
 	}
+	index, ok := parseSessionIndex(payload)
+	if !ok || index != 0 && h.Pattern != wire.PatternIK {
+		return DropHandshake, false
+	}
+	var renews *Peer
 	if h.Pattern == wire.PatternIK {
-		if key, err := hs.remoteKey(); err != nil || !r.c.Member(key) {
+		key, err := hs.remoteKey()
+		if err != nil || !r.c.Member(key) {
 			return DropStranger, false
 		}
+		renews = r.renewable(index, key)
 	}
-	msg, k, err := hs.write(nil)
+	if renews == nil {
+		index = 0
+	}
+	msg, k, err := hs.write(sessionIndex(index))
 	if err != nil {
 		return DropHandshake, false
 	}
@@ -323,7 +334,12 @@ func (r *Responder) shake(in *inbound, h *wire.Handshake1, prologue []byte, sum 
 	a := &answer{sum: sum, frame: frame, when: now, local: local}
 	r.remember(a)
 	if k != nil { // IK is done; the agent's first frame proves that it is fresh
-		return DropHandshake, r.session(in.src, k, local, h.Sender, wire.WayNone, now) != nil
+		p := r.session(in.src, k, local, h.Sender, wire.WayNone, now)
+		if p == nil {
+			return DropWaiting, false
+		}
+		p.renews = renews
+		return 0, true
 	}
 	r.halves[local] = &half{local: local, remote: h.Sender, hs: hs, way: h.Way, psks: psks, from: a}
 	r.order = append(r.order, r.halves[local])
@@ -447,6 +463,10 @@ func (r *Responder) session(src link.MAC, k *keys, local, remote uint32, way wir
 // proven is told that the first frame of an IK session has come: only now does
 // it take the place of an earlier one.
 func (r *Responder) proven(p *Peer, now time.Time) {
+	if p.renews != nil {
+		r.renewed(p, now)
+		return
+	}
 	r.opened(p)
 }
 
@@ -457,6 +477,11 @@ func (r *Responder) opened(p *Peer) {
 	}
 	r.members[p.key] = p
 	r.c.Handler.Open(p)
+	r.handTicket(p)
+}
+
+// handTicket gives a member the secret for its next first message.
+func (r *Responder) handTicket(p *Peer) {
 	id := r.l.nonce()
 	p.pushMessage(wire.Ticket{ID: id, Key: ticketKey(&r.boot, id)})
 }
@@ -476,6 +501,9 @@ func (r *Responder) message(p *Peer, m wire.Message, now time.Time) {
 func (r *Responder) ended(p *Peer, err error) {
 	if r.sessions[p.local] == p {
 		delete(r.sessions, p.local)
+	}
+	if p.old != nil {
+		r.forget(p.old.local)
 	}
 	if r.members[p.key] == p {
 		delete(r.members, p.key)

@@ -22,6 +22,7 @@ type homeSide struct {
 	peers   map[PublicKey]*Peer
 	opened  map[PublicKey]int
 	got     map[PublicKey][]string
+	closed  []error
 	yes     bool // to everybody who waits
 }
 
@@ -74,6 +75,7 @@ func (h *homeSide) Closed(p *Peer, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.waiting, p.Key())
+	h.closed = append(h.closed, err)
 }
 
 // agentSide is an agent that says three things when its session opens.
@@ -88,6 +90,7 @@ type agentSide struct {
 	closed []error
 	silent int
 	says   int
+	got    []string
 }
 
 func newAgentSide(t testing.TB) *agentSide {
@@ -128,7 +131,13 @@ func (a *agentSide) Open(p *Peer) {
 		p.Send(wire.Event{Kind: "test.said", Text: fmt.Sprint(i)})
 	}
 }
-func (a *agentSide) Receive(*Peer, wire.Message) {}
+func (a *agentSide) Receive(_ *Peer, m wire.Message) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e, ok := m.(wire.Event); ok {
+		a.got = append(a.got, e.Text)
+	}
+}
 func (a *agentSide) Closed(_ *Peer, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -150,6 +159,14 @@ func (a *agentSide) key() PublicKey { return a.c.Key.Public() }
 var homeMAC = link.MAC{2, 0, 0, 0, 0, 1}
 
 func agentMAC(n int) link.MAC { return link.MAC{2, 0, 0, 1, byte(n >> 8), byte(n)} }
+
+// seeds is how many to try: n, and a tenth where each takes long.
+func seeds(n int) int {
+	if raceEnabled || testing.Short() {
+		return n / 10
+	}
+	return n
+}
 
 func TestPairByDigitsThenComeBackByIK(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -218,11 +235,7 @@ func TestPairByDigitsThenComeBackByIK(t *testing.T) {
 }
 
 func TestEveryAgentPairsOverABadSegment(t *testing.T) {
-	seeds := 200
-	if testing.Short() {
-		seeds = 20
-	}
-	for seed := range seeds {
+	for seed := range seeds(1000) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
