@@ -191,28 +191,48 @@ func Probe(ctx context.Context, ifname string, addrs []netip.Addr, exclude ...MA
 // Announce tells everybody that addr is at this interface, by two gratuitous
 // requests (RFC 5227, 2.3), so that no cache keeps what it knew before.
 func Announce(ctx context.Context, ifname string, addr netip.Addr) error {
-	addr = addr.Unmap()
-	if !addr.Is4() || addr.IsUnspecified() {
-		return fmt.Errorf("announce address %v: not an IPv4 address", addr)
-	}
-	s, err := openARP(ifname)
+	rest, err := Announcing(ifname, addr)
 	if err != nil {
 		return err
 	}
-	defer s.conn.Close()
-	for i := range announcements {
-		if i > 0 {
+	return rest(ctx)
+}
+
+// Announcing is Announce for those in a hurry: the first request is sent when
+// it returns, and rest, which must be called, waits and sends the second one.
+func Announcing(ifname string, addr netip.Addr) (rest func(context.Context) error, err error) {
+	addr = addr.Unmap()
+	if !addr.Is4() || addr.IsUnspecified() {
+		return nil, fmt.Errorf("announce address %v: not an IPv4 address", addr)
+	}
+	s, err := openARP(ifname)
+	if err != nil {
+		return nil, err
+	}
+	send := func() error {
+		if err := s.broadcast(arp{operation: arpRequest, sender: s.mac, senderIP: addr, targetIP: addr}); err != nil {
+			return fmt.Errorf("announce address %v: %w", addr, err)
+		}
+		return nil
+	}
+	if err := send(); err != nil {
+		s.conn.Close()
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		defer s.conn.Close()
+		for range announcements - 1 {
 			select {
 			case <-ctx.Done():
 				return fmt.Errorf("announce address %v: %w", addr, ctx.Err())
 			case <-time.After(announceEvery):
 			}
+			if err := send(); err != nil {
+				return err
+			}
 		}
-		if err := s.broadcast(arp{operation: arpRequest, sender: s.mac, senderIP: addr, targetIP: addr}); err != nil {
-			return fmt.Errorf("announce address %v: %w", addr, err)
-		}
-	}
-	return nil
+		return nil
+	}, nil
 }
 
 // Resolve asks who has addr, again and again until ctx is done, and answers
