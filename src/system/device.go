@@ -6,6 +6,7 @@ package system
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -40,15 +41,23 @@ type Device interface {
 	Watch(ctx context.Context, changed func()) error
 }
 
+// ErrLeaseEnded says that a server will not lend an address any longer.
+var ErrLeaseEnded = errors.New("the server lends the address no more")
+
 // Leaser is a device that can take an address by DHCP.
 type Leaser interface {
 	// Lease asks for an address. Once the server was asked for the offered
-	// one, the answer is waited for (a short time) even when the context
+	// one, the answer is waited for (half a second) even when the context
 	// ends, so that no lease is made that nobody knows of: a caller that no
 	// longer wants it gives it to Release.
 	Lease(ctx context.Context) (Lease, error)
 
-	// Renew asks for more time (RFC 2131, section 4.4.5).
+	// Held is the lease in use, also one that an earlier run took: whoever
+	// crashed must be able to give it back.
+	Held() (Lease, bool)
+
+	// Renew asks for more time (RFC 2131, section 4.4.5). ErrLeaseEnded: the
+	// address must not be used any more.
 	Renew(ctx context.Context, l Lease) (Lease, error)
 
 	// Use puts the leased address on the interface, for as long as it was

@@ -57,9 +57,12 @@ func RemoveFile(path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// ReadFile reads a regular file of at most limit bytes. Anything else is an
-// error: state files are small, and a device or a pipe in their place would
-// never end.
+// ErrUnusable says that what is in a file's place can't be one of ours.
+var ErrUnusable = errors.New("not a file of ours")
+
+// ReadFile reads a regular file of at most limit bytes. Anything else is
+// ErrUnusable: state files are small, and a device or a pipe in their place
+// would never end.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -71,14 +74,14 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("reading %s: not a regular file", path)
+		return nil, fmt.Errorf("reading %s: %w: not a regular file", path, ErrUnusable)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("reading %s: longer than %d bytes", path, limit)
+		return nil, fmt.Errorf("reading %s: %w: longer than %d bytes", path, ErrUnusable, limit)
 	}
 	return data, nil
 }

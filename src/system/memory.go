@@ -201,7 +201,11 @@ func (m *Memory) Apply(ctx context.Context, s model.Settings) error {
 // Prove implements Device.
 func (m *Memory) Prove(ctx context.Context, s model.Settings) error {
 	for {
-		if err := m.enter(ctx, "prove"); err != nil {
+		err := m.enter(ctx, "prove")
+		if err != nil && ctx.Err() != nil {
+			return fmt.Errorf("memory device: prove: gateway %s does not answer: %w", s.Gateway, err)
+		}
+		if err != nil {
 			return fmt.Errorf("memory device: prove: %w", err)
 		}
 		m.mu.Lock()
@@ -263,6 +267,16 @@ func (m *Memory) Lease(ctx context.Context) (Lease, error) {
 	m.say("lease %s", l.Address)
 	m.mu.Unlock()
 	return l, nil
+}
+
+// Held implements Leaser.
+func (m *Memory) Held() (Lease, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.lease == nil || m.in.Address != m.lease.Address {
+		return Lease{}, false
+	}
+	return *m.lease, true
 }
 
 // Renew implements Leaser.

@@ -21,8 +21,11 @@ const (
 	// lost frame cost 8.
 	timeout = time.Second
 	tries   = 3
-	// ackWait bounds the wait for the answer to a REQUEST once it was sent.
-	ackWait = 3 * time.Second
+	// ackWait bounds the wait for the answer to a REQUEST once it was sent,
+	// ackGrace the rest of it once nobody wants the address any more: an
+	// agent that is told to end has a second.
+	ackWait  = 3 * time.Second
+	ackGrace = 500 * time.Millisecond
 	// maxDNS bounds what is taken of a server's list.
 	maxDNS = 8
 )
@@ -50,6 +53,14 @@ func Lease(ctx context.Context, ifname string) (system.Lease, error) {
 	}
 	ack, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackWait)
 	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-ack.Done():
+		case <-time.After(ackGrace):
+			cancel()
+		}
+	})
+	defer stop()
 	l, err := c.RequestFromOffer(ack, offer, wants)
 	if err != nil {
 		return system.Lease{}, fmt.Errorf("DHCP on %s: %w", ifname, err)
@@ -70,6 +81,9 @@ func Renew(ctx context.Context, ifname string, l system.Lease) (system.Lease, er
 	}
 	defer c.Close()
 	renewed, err := c.Renew(ctx, old)
+	if nak := new(nclient4.ErrNak); errors.As(err, &nak) {
+		return system.Lease{}, fmt.Errorf("renewing %s on %s: %w", l.Address, ifname, system.ErrLeaseEnded)
+	}
 	if err != nil {
 		return system.Lease{}, fmt.Errorf("renewing %s on %s: %w", l.Address, ifname, err)
 	}

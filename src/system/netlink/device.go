@@ -101,6 +101,16 @@ func (d *Device) Lease(ctx context.Context) (system.Lease, error) {
 	return dhcp.Lease(ctx, d.c.Interface)
 }
 
+// Held implements system.Leaser.
+func (d *Device) Held() (system.Lease, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.own.Lease == nil {
+		return system.Lease{}, false
+	}
+	return *d.own.Lease, true
+}
+
 // Renew implements system.Leaser.
 func (d *Device) Renew(ctx context.Context, l system.Lease) (system.Lease, error) {
 	return dhcp.Renew(ctx, d.c.Interface, l)
