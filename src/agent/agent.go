@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -51,12 +49,16 @@ type Agent struct {
 	begun time.Time
 	ctx   context.Context
 	wg    sync.WaitGroup
+	hands hands
+	speak speaking
 
 	events chan func()
 
+	life    uint64 // raised by a reset: what an earlier life began is void
+	work    context.Context
+	endWork context.CancelFunc
 	opts    *options.Options
 	keep    kept
-	init    *session.Initiator
 	peer    *session.Peer
 	since   time.Time
 	digits  session.Digits
@@ -90,7 +92,7 @@ func New(cfg Config) (*Agent, error) {
 		cfg.Interface = opts.Agent.Interface
 	}
 	a := &Agent{cfg: cfg, log: cfg.Log, files: files{cfg.StateDir}, count: &session.Counters{}, opts: opts,
-		events: make(chan func(), eventQueue), keep: kept{Version: stateVersion}}
+		events: make(chan func(), eventQueue), hands: make(hands, 1), keep: kept{Version: stateVersion}}
 	var said string
 	if a.key, said, err = a.files.openKey(); err != nil {
 		return nil, err
@@ -113,7 +115,7 @@ func New(cfg Config) (*Agent, error) {
 	if err := a.fillIn(); err != nil {
 		return nil, err
 	}
-	return a, a.newInitiator()
+	return a, a.renewSession()
 }
 
 // note keeps what went wrong where a person will look for it.
@@ -141,37 +143,9 @@ func (a *Agent) fillIn() error {
 		}
 	}
 	if a.cfg.Announce == nil {
-		a.cfg.Announce = func(ctx context.Context, addr netip.Addr) error { return link.Announce(ctx, a.cfg.Interface, addr) }
+		a.cfg.Announce = a.announce
 	}
 	return nil
-}
-
-func (a *Agent) newInitiator() error {
-	pin, err := a.keep.pin()
-	if err != nil {
-		return fmt.Errorf("reading the home: %w", err)
-	}
-	c := session.InitiatorConfig{Key: a.key, Pin: pin, Way: way(a.opts.Agent.Pairing), Handler: told{a}, Log: a.log, Counters: a.count}
-	if a.opts.Agent.Code != "" {
-		if c.Code, err = session.ParseSetupCode(a.opts.Agent.Code); err != nil {
-			return fmt.Errorf("reading the set-up code: %w", err)
-		}
-	}
-	a.init, err = session.NewInitiator(c)
-	if err != nil {
-		return fmt.Errorf("making the initiator: %w", err)
-	}
-	return nil
-}
-
-func way(p options.Pairing) wire.Way {
-	switch p {
-	case options.PairingWindow:
-		return wire.WayWindow
-	case options.PairingCode:
-		return wire.WayCode
-	}
-	return wire.WayApprove
 }
 
 // Run is New and Run in one.
@@ -187,9 +161,12 @@ func Run(ctx context.Context, cfg Config) error {
 func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	a.ctx, a.begun = ctx, time.Now()
+	a.newWork()
+	defer func() { a.endWork() }()
 	g.Go(func() error {
 		// What a crash left half done is put right before anybody is heard.
-		a.restore(ctx)
+		a.findLease()
+		a.restore()
 		g.Go(func() error { return a.cfg.Link(ctx, a.serveLink) })
 		g.Go(func() error { return a.cfg.Device.Watch(ctx, func() { a.tell(a.deviceChanged) }) })
 		a.loop(ctx)
@@ -230,13 +207,36 @@ func (a *Agent) tell(f func()) bool {
 	}
 }
 
+// surely hands something to the loop, waiting for room.
+func (a *Agent) surely(f func()) {
+	select {
+	case a.events <- f:
+	case <-a.ctx.Done():
+	}
+}
+
 // beside does what takes time outside the loop, and then tells it.
 func (a *Agent) beside(f func(ctx context.Context) func()) {
 	a.wg.Go(func() {
-		then := f(a.ctx)
-		select {
-		case a.events <- then:
-		case <-a.ctx.Done():
+		a.surely(f(a.ctx))
+	})
+}
+
+// newWork begins the context of what changes the device.
+func (a *Agent) newWork() { a.work, a.endWork = context.WithCancel(a.ctx) }
+
+// changing is beside for what changes the device for the commit: one at a
+// time, and what a reset made void is not told.
+func (a *Agent) changing(f func(ctx context.Context) func()) {
+	a.change.busy = true
+	life, work := a.life, a.work
+	a.beside(func(context.Context) func() {
+		then := f(work)
+		return func() {
+			if a.life == life {
+				a.change.busy = false
+				then()
+			}
 		}
 	})
 }
@@ -244,19 +244,7 @@ func (a *Agent) beside(f func(ctx context.Context) func()) {
 // after has the loop do f when d has passed. Deadlines are monotonic: setting
 // the clock moves none.
 func (a *Agent) after(d time.Duration, f func()) *time.Timer {
-	return time.AfterFunc(d, func() {
-		select {
-		case a.events <- f:
-		case <-a.ctx.Done():
-		}
-	})
-}
-
-func (a *Agent) serveLink(ctx context.Context, p link.Port) error {
-	mac := model.MAC(p.MAC())
-	a.tell(func() { a.linkUp, a.mac = true, mac; a.retryRestore() })
-	defer a.tell(func() { a.linkUp = false })
-	return a.init.Run(ctx, p)
+	return time.AfterFunc(d, func() { a.surely(f) })
 }
 
 func (a *Agent) reloadOnDemand(ctx context.Context) {
@@ -278,45 +266,6 @@ func (a *Agent) reloadOnDemand(ctx context.Context) {
 				a.deviceChanged()
 			})
 		}
-	}
-}
-
-// told turns what the session layer tells into things for the loop.
-type told struct{ a *Agent }
-
-func (t told) Silent() { t.a.tell(t.a.nobodyAnswers) }
-func (t told) Digits(d session.Digits) {
-	t.a.tell(func() {
-		t.a.digits = d
-		if d.Code != "" {
-			t.a.log.Info("a home asks to be approved", "digits", d.Code, "homes", d.Homes)
-		}
-	})
-}
-
-// Pinned stores the home before anything is said to it: it is called by the
-// session's goroutine and waits for the loop.
-func (t told) Pinned(p session.Pin) error {
-	done := make(chan error, 1)
-	if !t.a.tell(func() { done <- t.a.pinned(p) }) {
-		return errBusy
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-t.a.ctx.Done():
-		return t.a.ctx.Err()
-	}
-}
-func (t told) Open(p *session.Peer) { t.or(p, func() { t.a.opened(p) }) }
-func (t told) Receive(p *session.Peer, m wire.Message) {
-	t.or(p, func() { t.a.received(p, m) })
-}
-func (t told) Closed(p *session.Peer, err error) { t.or(p, func() { t.a.closed(p, err) }) }
-
-func (t told) or(p *session.Peer, f func()) {
-	if !t.a.tell(f) {
-		p.Close(errBusy)
 	}
 }
 
@@ -368,15 +317,4 @@ func (a *Agent) send(m wire.Message) {
 	if err := a.peer.Send(m); err != nil {
 		a.log.Info("message was not sent", "type", m.Type(), "err", err)
 	}
-}
-
-// reset wipes what makes this device known.
-func (a *Agent) reset() error {
-	var errs []error
-	for _, path := range []string{a.files.pending(), a.files.state(), a.files.key()} {
-		if err := system.RemoveFile(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("removing %s: %w", filepath.Base(path), err))
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -12,7 +12,7 @@ import (
 func (a *Agent) Call(ctx context.Context, name string, args calls.Args) (any, error) {
 	switch name {
 	case "agent_approve":
-		if err := a.init.Approve(args.String("digits")); err != nil {
+		if err := a.speak.who().Approve(args.String("digits")); err != nil {
 			return nil, calls.Errorf(calls.PermissionDenied, "%w", err)
 		}
 		return calls.DoneResult{Text: "The home was approved."}, nil
@@ -24,13 +24,13 @@ func (a *Agent) Call(ctx context.Context, name string, args calls.Args) (any, er
 		return &s, nil
 	case "agent_reset":
 		var err error
-		if asked := a.ask(ctx, func() { err = a.reset() }); asked != nil {
+		if asked := a.ask(ctx, func() { err = a.reset(ctx) }); asked != nil {
 			return nil, asked
 		}
 		if err != nil {
 			return nil, calls.Errorf(calls.Failed, "%w", err)
 		}
-		return calls.DoneResult{Text: "This device has forgotten its home. Start the agent again: it is a stranger then."}, nil
+		return calls.DoneResult{Text: "This device has forgotten its home: it is a stranger now."}, nil
 	}
 	return nil, calls.Errorf(calls.UnknownCall, "no call %q", name)
 }

@@ -2,8 +2,8 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"homeconf/src/model"
@@ -17,6 +17,9 @@ const (
 	proveTime = 3 * time.Second
 	// shortest deadline that is taken: below it no Confirm could come in time.
 	shortest = 500 * time.Millisecond
+	// An undoing that fails is tried again after retryFirst, and then less
+	// and less often.
+	retryFirst, retryLast = time.Second, time.Minute
 )
 
 // change is the change under way, and what came of the last one.
@@ -24,82 +27,37 @@ type change struct {
 	found    *pending // at start: left by a crash or a reboot
 	failed   bool     // the start's restoring did not work yet
 	now      *pending
-	busy     bool // being applied or undone
+	busy     bool            // the device is being changed
+	undoing  bool            // now is being undone, or will be again
+	late     bool            // now's deadline has passed
+	doing    *wire.Configure // being carried out
 	next     *wire.Configure
-	deadline *time.Timer
+	retry    time.Duration  // of an undoing that failed, 0: none did
+	deadline *time.Timer    // for the Confirm, or for the next try to undo
 	last     *model.Outcome // of the last change asked for, repeated when asked again
 	state    model.CommitState
 }
 
-// restore puts the device right after a start: a change that nobody confirmed
-// is undone, and the last known good settings are put back, for plain Linux
-// forgets them at a reboot.
-func (a *Agent) restore(ctx context.Context) {
-	c := &a.change
-	c.state = model.CommitNone
-	if a.keep.Good != nil {
-		c.state = model.CommitConfirmed
-	}
-	p := c.found
-	if p != nil && a.keep.Good != nil && p.Want.Generation <= a.keep.Good.Generation {
-		// Confirmed; only the removing was cut short.
-		if err := system.RemoveFile(a.files.pending()); err != nil {
-			a.note("a finished change can't be put away: " + err.Error())
-		}
-		p, c.found = nil, nil
-	}
-	var want *model.Settings
-	switch {
-	case p != nil:
-		want = &p.Before
-	case a.keep.Good != nil:
-		want = a.keep.Good
-	default:
-		return
-	}
-	a.cfg.Step("revert.begin")
-	ctx, cancel := context.WithTimeout(ctx, applyTime)
-	defer cancel()
-	if err := a.apply(ctx, *want); err != nil {
-		c.failed = true
-		a.log.Info("settings are not put back yet", "err", err)
-		return
-	}
-	c.failed = false
-	a.cfg.Step("reverted")
-	if p != nil {
-		a.undone(p, "the device started again before the change was confirmed")
-	}
-}
-
-// retryRestore tries again when the interface is there.
-func (a *Agent) retryRestore() {
-	if a.change.failed {
-		a.restore(a.ctx)
-	}
-}
-
 // configure takes a Configure: the same one again gets the same answer, and an
-// older one is refused.
+// older one is refused. After a change was undone its generation may be tried
+// again; nothing of it is left.
 func (a *Agent) configure(m wire.Configure) {
 	c := &a.change
 	g := m.Settings.Generation
-	good := uint64(0)
-	if a.keep.Good != nil {
-		good = a.keep.Good.Generation
-	}
-	switch {
-	case c.now != nil && c.now.Want.Generation == g, c.next != nil && c.next.Settings.Generation == g:
-		if c.last != nil && c.last.Generation == g {
-			a.send(wire.Outcome{Outcome: *c.last})
-		}
-		return // or under way: its answer comes
-	case g == good && a.keep.Good.Same(m.Settings):
+	switch why := a.refusal(m.Settings); {
+	case why != "":
+		a.log.Info("settings were refused", "generation", g, "why", why)
+		a.send(wire.Outcome{Outcome: model.Outcome{Generation: g, Code: model.OutcomeRefused, Reason: why}})
+		return
+	case a.keep.Good != nil && a.keep.Good.Generation == g:
 		a.send(wire.Confirmed{Generation: g})
 		return
-	case g <= good, c.now != nil && g < c.now.Want.Generation:
-		a.send(wire.Outcome{Outcome: model.Outcome{Generation: g, Code: model.OutcomeRefused,
-			Reason: fmt.Sprintf("generation %d is older than what is in force", g)}})
+	case c.doing != nil && c.doing.Settings.Generation == g, c.next != nil && c.next.Settings.Generation == g:
+		return // under way: its answer comes
+	case c.now != nil && c.now.Want.Generation == g:
+		if !c.undoing && c.last != nil { // else it is being undone, and that will be said
+			a.send(wire.Outcome{Outcome: *c.last})
+		}
 		return
 	}
 	a.cfg.Step("configure.received")
@@ -109,68 +67,122 @@ func (a *Agent) configure(m wire.Configure) {
 	}
 	if c.now != nil { // unconfirmed, and overtaken by a newer one: first back, then on
 		c.next = &m
-		a.revert("a newer change took its place")
+		a.revert(overtaken)
 		return
 	}
 	a.begin(m)
+}
+
+const overtaken = "a newer change took its place"
+
+// wanted are the settings that await their Confirm.
+func (c *change) wanted() *model.Settings {
+	if c.now == nil {
+		return nil
+	}
+	return &c.now.Want
+}
+
+func settingsOf(m *wire.Configure) *model.Settings {
+	if m == nil {
+		return nil
+	}
+	return &m.Settings
 }
 
 // begin carries a change out: on disk first, so that whatever happens from here
 // on is undone.
 func (a *Agent) begin(m wire.Configure) {
 	c := &a.change
-	c.busy = true
+	c.doing = &m
+	a.lease.stopAsking()
 	wait := max(m.Deadline, shortest)
-	a.beside(func(ctx context.Context) func() {
-		began := time.Now()
-		p, err := a.carryOut(ctx, m.Settings, wait)
+	back := a.lastGood()
+	began := time.Now()
+	a.changing(func(ctx context.Context) func() {
+		p, err := a.carryOut(ctx, m.Settings, back, wait)
 		return func() {
-			c.busy = false
-			c.now, c.last = p, &model.Outcome{Generation: m.Settings.Generation, Code: model.OutcomeApplied}
+			c.doing = nil
+			c.now, c.late, c.last = p, false, &model.Outcome{Generation: m.Settings.Generation, Code: model.OutcomeApplied}
 			if p == nil {
-				c.now = nil
 				c.last.Code, c.last.Reason = model.OutcomeRefused, shortened(err)
 				a.send(wire.Outcome{Outcome: *c.last})
 				a.goOn()
 				return
 			}
+			c.found, c.failed = nil, false
 			c.state = model.CommitPending
-			if err != nil {
+			switch {
+			case err != nil:
 				a.revert(shortened(err))
+				return
+			case c.next != nil:
+				a.revert(overtaken)
 				return
 			}
 			c.deadline = a.after(max(wait-time.Since(began), 0), func() {
-				if c.now == p && !c.busy {
-					a.revert("nobody confirmed it in time")
+				if c.now == p {
+					c.late = true
+					a.goOn()
 				}
 			})
 			a.send(wire.Outcome{Outcome: *c.last})
 			a.cfg.Step("outcome.sent")
+			a.reportSoon()
 		}
 	})
 }
 
+// lastGood is what an undoing goes back to: the last known good settings, else
+// what stood there before a change that a start found and could not undo yet.
+// Nil: what is in force now.
+func (a *Agent) lastGood() *model.Settings {
+	switch {
+	case a.keep.Good != nil:
+		return a.keep.Good
+	case a.change.found != nil:
+		return &a.change.found.Before
+	}
+	return nil
+}
+
 // carryOut makes settings pending, applies, announces and proves them. Without
 // a pending change nothing was touched.
-func (a *Agent) carryOut(ctx context.Context, want model.Settings, deadline time.Duration) (*pending, error) {
+func (a *Agent) carryOut(ctx context.Context, want model.Settings, back *model.Settings, deadline time.Duration) (*pending, error) {
 	ctx, cancel := context.WithTimeout(ctx, min(applyTime, deadline))
 	defer cancel()
-	before, err := a.cfg.Device.Current(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the settings in force: %w", err)
+	p := &pending{Version: stateVersion, Want: want}
+	if back != nil {
+		p.Before = *back
+	} else {
+		before, err := a.cfg.Device.Current(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("reading the settings in force: %w", err)
+		}
+		if l := a.lease.temporary(); l.Address.IsValid() && before.Address == l.Address {
+			before = model.Settings{} // borrowed, and given back: nothing to go back to
+		}
+		p.Before = before
 	}
-	if l := a.lease.temporary(); l.Address.IsValid() && before.Address == l.Address {
-		before = model.Settings{} // borrowed, and given back: nothing to go back to
-	}
-	p := &pending{Version: stateVersion, Want: want, Before: before}
-	if err := store(a.files.pending(), p); err != nil {
+	stored := false
+	err := a.hands.use(ctx, func() error {
+		if err := store(a.files.pending(), p); err != nil {
+			return err
+		}
+		stored = true
+		a.cfg.Step("pending.stored")
+		if err := a.apply(ctx, want); err != nil {
+			return fmt.Errorf("applying: %w", err)
+		}
+		a.cfg.Step("applied")
+		return nil
+	})
+	switch {
+	case !stored:
 		return nil, err
+	case err != nil:
+		return p, err
 	}
-	a.cfg.Step("pending.stored")
-	if err := a.apply(ctx, want); err != nil {
-		return p, fmt.Errorf("applying: %w", err)
-	}
-	a.cfg.Step("applied")
 	if want.Address.IsValid() {
 		if err := a.cfg.Announce(ctx, want.Address.Addr()); err != nil {
 			return p, fmt.Errorf("announcing: %w", err)
@@ -192,7 +204,8 @@ func (a *Agent) carryOut(ctx context.Context, want model.Settings, deadline time
 	return p, nil
 }
 
-// apply puts settings in force; those by DHCP take a lease first.
+// apply puts settings in force; those by DHCP take a lease first. Its caller
+// has the hands.
 func (a *Agent) apply(ctx context.Context, s model.Settings) error {
 	if s.AddressingType == model.AddressingDHCP {
 		if err := a.takeLease(ctx); err != nil {
@@ -203,7 +216,7 @@ func (a *Agent) apply(ctx context.Context, s model.Settings) error {
 		return err
 	}
 	if s.AddressingType != model.AddressingDHCP {
-		a.giveLeaseBack(ctx)
+		a.giveLeaseBack()
 	}
 	return nil
 }
@@ -217,7 +230,7 @@ func (a *Agent) confirm(m wire.Confirm) {
 		a.send(wire.Confirmed{Generation: m.Generation})
 		return
 	}
-	if c.now == nil || c.busy || c.now.Want.Generation != m.Generation || m.Digest != wire.SettingsDigest(c.now.Want) {
+	if c.now == nil || c.undoing || c.now.Want.Generation != m.Generation || m.Digest != wire.SettingsDigest(c.now.Want) {
 		a.log.Info("confirm of something else was passed over", "generation", m.Generation)
 		return
 	}
@@ -236,7 +249,9 @@ func (a *Agent) confirm(m wire.Confirm) {
 		c.deadline.Stop()
 	}
 	c.now, c.state, c.last = nil, model.CommitConfirmed, nil
-	if err := system.RemoveFile(a.files.pending()); err != nil {
+	// Should it come back after a power cut, its generation tells that it is
+	// done: no fsync, the home waits.
+	if err := os.Remove(a.files.pending()); err != nil {
 		a.note("a finished change can't be put away: " + err.Error())
 	}
 	a.cfg.Step("pending.removed")
@@ -257,21 +272,27 @@ func (a *Agent) revert(why string) {
 	if c.deadline != nil {
 		c.deadline.Stop()
 	}
-	c.busy = true
+	c.undoing = true
 	a.cfg.Step("revert.begin")
-	a.beside(func(ctx context.Context) func() {
+	a.changing(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, applyTime)
 		defer cancel()
-		err := a.apply(ctx, p.Before)
+		err := a.hands.use(ctx, func() error { return a.apply(ctx, p.Before) })
 		if err == nil && p.Before.Address.IsValid() {
-			err = a.cfg.Announce(ctx, p.Before.Address.Addr())
+			if err := a.cfg.Announce(ctx, p.Before.Address.Addr()); err != nil {
+				a.log.Info("the address was not announced", "err", err) // the link is down: nobody is there to hear it
+			}
 		}
 		return func() {
-			c.busy = false
-			if err != nil && a.ctx.Err() == nil {
+			if err != nil {
 				// What is pending stays on disk, so it is not forgotten.
 				a.note(fmt.Sprintf("a change can't be undone yet: %v", err))
-				c.deadline = a.after(time.Second, func() { a.revert(why) })
+				c.retry = min(max(2*c.retry, retryFirst), retryLast)
+				c.deadline = a.after(c.retry, func() {
+					if c.now == p {
+						a.revert(why)
+					}
+				})
 				return
 			}
 			a.cfg.Step("reverted")
@@ -285,7 +306,7 @@ func (a *Agent) revert(why string) {
 // undone puts a change away that is not in force any more.
 func (a *Agent) undone(p *pending, why string) {
 	c := &a.change
-	c.now, c.found = nil, nil
+	c.now, c.found, c.undoing, c.late, c.retry = nil, nil, false, false, 0
 	c.state = model.CommitReverted
 	c.last = &model.Outcome{Generation: p.Want.Generation, Code: model.OutcomeReverted, Reason: why}
 	if err := system.RemoveFile(a.files.pending()); err != nil {
@@ -296,30 +317,18 @@ func (a *Agent) undone(p *pending, why string) {
 	a.send(wire.Outcome{Outcome: *c.last})
 }
 
-// goOn begins the change that came while another was under way.
+// goOn does what came while the device was being changed.
 func (a *Agent) goOn() {
-	if n := a.change.next; n != nil && a.change.now == nil {
-		a.change.next = nil
-		a.configure(*n)
+	c := &a.change
+	switch {
+	case c.busy:
+	case c.now == nil && c.next != nil:
+		n := *c.next
+		c.next = nil
+		a.configure(n)
+	case c.now != nil && c.next != nil:
+		a.revert(overtaken)
+	case c.now != nil && c.late:
+		a.revert("nobody confirmed it in time")
 	}
-}
-
-// shortened is an error's text as an Outcome can carry it.
-func shortened(err error) string {
-	if err == nil {
-		return ""
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("not done in time: %w", err)
-	}
-	s := []rune(err.Error())
-	for i, r := range s {
-		if r < ' ' || r == 0x7f {
-			s[i] = ' '
-		}
-	}
-	if len(s) > wire.MaxText/4 {
-		s = s[:wire.MaxText/4]
-	}
-	return string(s)
 }

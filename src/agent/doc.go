@@ -11,5 +11,6 @@
 // Steps told to Config.Step, between any two of which a crash is survived:
 // pin.begin, pin.stored, configure.received, pending.stored, applied,
 // announced, proven, outcome.sent, confirm.received, good.stored,
-// pending.removed, confirmed.sent, revert.begin, reverted, revert.removed.
+// pending.removed, confirmed.sent, revert.begin, reverted, revert.removed,
+// reset.begin, reset.removed.
 package agent

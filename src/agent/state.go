@@ -58,8 +58,11 @@ func (f files) openKey() (key session.PrivateKey, problem string, err error) {
 		return key, "", fmt.Errorf("making the state directory: %w", err)
 	}
 	b, err := system.ReadFile(f.key(), maxState)
-	if err == nil {
-		if key, err = session.ParsePrivateKey(b); err == nil {
+	if err == nil || errors.Is(err, system.ErrUnusable) {
+		if err == nil {
+			key, err = session.ParsePrivateKey(b)
+		}
+		if err == nil {
 			return key, "", nil
 		}
 		// What is wrong with it is not repeated: it is a secret.
@@ -85,11 +88,11 @@ func load[T any](path string, check func(*T) error) (v *T, problem string, err e
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, system.ErrUnusable) {
 		return nil, "", fmt.Errorf("reading %s: %w", path, err)
 	}
 	v = new(T)
-	if json.Unmarshal(b, v) != nil || check(v) != nil {
+	if err != nil || json.Unmarshal(b, v) != nil || check(v) != nil {
 		if err := system.SetAside(path); err != nil {
 			return nil, "", fmt.Errorf("setting the damaged %s aside: %w", path, err)
 		}
