@@ -288,7 +288,7 @@ func (c *Configurator) choose(id model.DeviceID, args calls.Args) (any, error) {
 		r.State = model.DeviceManaged
 	}
 	c.cfg.Step("choice.begin")
-	if err := c.put(r); err != nil {
+	if err := c.require(r); err != nil {
 		return nil, calls.Errorf(calls.Failed, "the choice can't be stored: %w", err)
 	}
 	c.cfg.Step("choice.stored")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -80,15 +81,28 @@ type Configurator struct {
 	linkUp   bool
 	problem  string // why nobody is adopted
 
-	net     model.Network
-	plan    plan.Plan
-	checks  map[model.DeviceID][]model.Check
-	work    work
-	mc      multicast
-	given   map[netip.Addr]given
+	net       model.Network
+	plan      plan.Plan
+	checks    map[model.DeviceID][]model.Check
+	work      work
+	mc        multicast
+	given     map[netip.Addr]given
+	conflicts map[netip.Addr]*time.Timer // that end the finding
+	leave     *leaving                   // the home is being left; nil otherwise
+
+	// Not of the loop.
 	members memberSet
-	leave   *leaving // the home is being left; nil otherwise
+	inbox   inbox
+	arp     arpHeard
+	ending  chan error // why Run ends, other than that its context does
 }
+
+var (
+	// errOff says that an option turns the configurator off.
+	errOff = errors.New("turned off by option enabled")
+	// errAgain says that everything has to be opened anew.
+	errAgain = errors.New("options name another interface or network")
+)
 
 // New opens a configurator's state and makes it ready to Run. It changes
 // nothing on the gateway or on the network.
@@ -103,10 +117,14 @@ func New(cfg Config) (*Configurator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the options: %w", err)
 	}
+	if !opts.Configurator.Enabled {
+		return nil, errOff
+	}
 	c := &Configurator{
 		cfg: cfg, log: cfg.Log, box: newMailbox(), count: &session.Counters{},
 		peers: map[model.DeviceID]*member{}, waiting: map[model.DeviceID]*waiting{}, seen: map[model.DeviceID]*model.Record{},
 		findings: newFindings(), probes: newProbes(), checks: map[model.DeviceID][]model.Check{},
+		conflicts: map[netip.Addr]*time.Timer{}, ending: make(chan error, 1),
 	}
 	c.work.init()
 	c.useOptions(opts)
@@ -155,12 +173,17 @@ func (c *Configurator) Run(ctx context.Context) error {
 		return c.cfg.Sightings(ctx, func(e []sighting.Evidence) { c.box.tell(func() { c.sighted(e) }) })
 	})
 	g.Go(func() error {
-		return c.cfg.Prober.Watch(ctx, func(a netip.Addr, m model.MAC) { c.box.tell(func() { c.addressHeard(a, m) }) })
-	})
-	g.Go(func() error {
 		return c.cfg.Gateway.Watch(ctx, func(what string) { c.box.tell(func() { c.gatewayChanged(what) }) })
 	})
 	g.Go(func() error { c.reloadOnDemand(ctx); return nil })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case why := <-c.ending:
+			return why
+		}
+	})
 	if c.cfg.RunDir != "" {
 		g.Go(func() error {
 			return calls.Serve(ctx, filepath.Join(c.cfg.RunDir, string(calls.Configurator)+".sock"), calls.Configurator, c.Call)
@@ -177,19 +200,36 @@ func (c *Configurator) Run(ctx context.Context) error {
 	return err
 }
 
-// Run is New and Run in one.
+// Run is New and Run in one, and again where new options ask for that.
 func Run(ctx context.Context, cfg Config) error {
-	c, err := New(cfg)
-	if err != nil {
-		return err
+	for {
+		c, err := New(cfg)
+		if err == nil {
+			err = c.Run(ctx)
+		}
+		switch {
+		case errors.Is(err, errAgain) && ctx.Err() == nil:
+		case errors.Is(err, errAgain):
+			return nil
+		case errors.Is(err, errOff):
+			if cfg.Log != nil {
+				cfg.Log.Warn("configurator does nothing", "reason", errOff)
+			}
+			return nil
+		default:
+			return err
+		}
 	}
-	return c.Run(ctx)
 }
 
 // serveLink is called each time that the LAN is there.
 func (c *Configurator) serveLink(ctx context.Context, p link.Port) error {
 	c.box.tell(func() { c.linkUp = true; c.touch() })
 	defer c.box.tell(func() { c.linkUp = false })
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { defer close(watched); c.watchAddresses(ctx) }()
+	defer func() { cancel(); <-watched }()
 	return c.resp.Run(ctx, p)
 }
 
@@ -234,21 +274,48 @@ func (c *Configurator) reloaded(opts *options.Options, err error) {
 	if err != nil {
 		c.log.Error("options were not read again", "err", err)
 		c.note("options", []model.Finding{{Kind: "options.invalid",
-			Text: fmt.Sprintf("The settings in %s have an error, so the earlier ones stay in force: %v", filepath.Join(c.cfg.ConfigDir, "homeconf"), err),
-			Step: "Correct the file and reload."}})
+			Text: "The settings can't be taken over, so the earlier ones stay in force: " + strings.ReplaceAll(err.Error(), "\n", "; "),
+			Step: fmt.Sprintf("Correct %s, and have it read again (SIGHUP, or /etc/init.d/homeconf reload).", filepath.Join(c.cfg.ConfigDir, "homeconf"))}})
 		return
 	}
 	c.note("options", nil)
 	if c.cfg.Interface != "" {
 		opts.Configurator.Interface = c.cfg.Interface
 	}
-	c.useOptions(opts)
 	c.tell("options.read", "", "person", "The settings were read again.")
+	switch {
+	case !opts.Configurator.Enabled:
+		c.end(errOff)
+		return
+	case opened(opts) != opened(c.opts):
+		c.end(errAgain)
+		return
+	}
+	c.useOptions(opts)
 	c.touch()
+}
+
+// opened are the options that sockets and the gateway were opened with.
+func opened(o *options.Options) [5]string {
+	g := o.Configurator
+	return [...]string{g.Interface, g.LANNetwork, g.WANNetwork, g.IPTVNetwork, g.ReloadCommand}
+}
+
+func (c *Configurator) end(why error) {
+	select {
+	case c.ending <- why:
+	default: // it ends already
+	}
 }
 
 func (c *Configurator) useOptions(o *options.Options) {
 	c.opts = o
+	if c.cfg.LogLevel != nil {
+		var level slog.Level
+		if err := level.UnmarshalText([]byte(o.Configurator.LogLevel)); err == nil { // the table takes no other
+			c.cfg.LogLevel.Set(level)
+		}
+	}
 	c.profiles = profilesOf(o)
 	c.members.setWay(o.Configurator.Pairing)
 }
@@ -284,9 +351,18 @@ func (c *Configurator) note(source string, found []model.Finding) {
 	}
 }
 
-// put stores a record and says so when that fails: the work goes on in memory.
+// put stores records and says so when that fails: the work goes on in memory.
 func (c *Configurator) put(records ...*model.Record) error {
-	err := c.store.PutAll(records)
+	return c.stored(c.store.PutAll(records))
+}
+
+// require stores a record or leaves it as it was: what a person was told can't
+// be done must not happen later.
+func (c *Configurator) require(r *model.Record) error {
+	return c.stored(c.store.Require(r))
+}
+
+func (c *Configurator) stored(err error) error {
 	if err != nil {
 		c.log.Error("database was not written", "err", err)
 		c.note("disk", []model.Finding{{Kind: "store.full",

@@ -1,8 +1,10 @@
 package configurator
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"homeconf/src/model"
@@ -26,14 +28,82 @@ func (c *Configurator) addressHeard(a netip.Addr, mac model.MAC) {
 	if m := c.peers[g.id]; contains(g.macs, mac) || (m != nil && model.MAC(m.peer.MAC()) == mac) {
 		return
 	}
-	source := "conflict:" + a.String()
 	c.probes.claimed(a, mac, now)
+	if end := c.conflicts[a]; end != nil {
+		end.Reset(busyLife)
+		return
+	}
+	source := "conflict:" + a.String()
 	c.note(source, []model.Finding{{ID: "address.conflict:" + a.String(), Kind: "address.conflict", Device: g.id,
 		Text: fmt.Sprintf("%s has the address %s, and a device at %s uses it too.", g.name, a, mac),
 		Step: fmt.Sprintf("Set the other device to DHCP, or give this one another address: homeconf device set %s --address ADDRESS", g.id)}})
-	c.after(busyLife, func() {
-		if claim, still := c.probes.busy[a]; !still || claim.when == now {
-			c.note(source, nil)
-		}
+	c.conflicts[a] = c.after(busyLife, func() {
+		delete(c.conflicts, a)
+		c.note(source, nil)
 	})
 }
+
+// maxHeard bounds what ARP may have told before the loop hears of it.
+const maxHeard = 256
+
+// arpHeard gathers what ARP tells: a flood of it must not crowd out of the
+// mailbox what devices and people say.
+type arpHeard struct {
+	mu    sync.Mutex
+	pairs map[arpPair]bool
+}
+
+type arpPair struct {
+	addr netip.Addr
+	mac  model.MAC
+}
+
+// add says whether the loop has to be told.
+func (h *arpHeard) add(p arpPair) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pairs == nil {
+		h.pairs = map[arpPair]bool{}
+	}
+	if len(h.pairs) < maxHeard {
+		h.pairs[p] = true
+	}
+	return len(h.pairs) == 1
+}
+
+func (h *arpHeard) take() map[arpPair]bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := h.pairs
+	h.pairs = nil
+	return all
+}
+
+// watchAddresses hears ARP while the LAN is there.
+func (c *Configurator) watchAddresses(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := c.cfg.Prober.Watch(ctx, func(a netip.Addr, m model.MAC) {
+			if !c.arp.add(arpPair{a, m}) {
+				return
+			}
+			if !c.box.tell(func() {
+				for p := range c.arp.take() {
+					c.addressHeard(p.addr, p.mac)
+				}
+			}) {
+				c.arp.take() // so that the next one is told
+			}
+		})
+		if err != nil && ctx.Err() == nil {
+			c.log.Warn("addresses in use are not heard", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchAgain):
+		}
+	}
+}
+
+// watchAgain is the pause before ARP is listened to anew; the link itself says
+// when the LAN is gone.
+const watchAgain = time.Second

@@ -41,7 +41,9 @@ func (f *findings) set(source string, now time.Time, found []model.Finding) (rai
 			cleared = append(cleared, o)
 		}
 	}
-	f.bySource[source] = next
+	if f.bySource[source] = next; len(next) == 0 {
+		delete(f.bySource, source)
+	}
 	sortFindings(raised)
 	sortFindings(cleared)
 	return raised, cleared

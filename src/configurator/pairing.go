@@ -96,7 +96,7 @@ func (c *Configurator) adopt(id model.DeviceID, w *waiting, cause string) error 
 		r.Choice, r.FirstSeen = old.Choice, old.FirstSeen
 	}
 	c.cfg.Step("adopt.begin")
-	if err := c.put(r); err != nil {
+	if err := c.require(r); err != nil {
 		return calls.Errorf(calls.Failed, "the device can't be let in, for that can't be stored: %w", err)
 	}
 	c.cfg.Step("adopt.stored")

@@ -40,7 +40,7 @@ func (c *Configurator) fillIn() error {
 		}
 		gw, err := gateway.New(gateway.Config{ConfigDir: c.cfg.ConfigDir, StateDir: c.cfg.StateDir, RunDir: c.cfg.RunDir,
 			LANDevice: o.Interface, LANNetwork: o.LANNetwork, WANNetwork: o.WANNetwork, IPTVNetwork: o.IPTVNetwork,
-			DownMbps: o.DownMbps, UpMbps: o.UpMbps, Reloader: reload, Log: c.log})
+			Reloader: reload, Log: c.log})
 		if err != nil {
 			return fmt.Errorf("opening the gateway: %w", err)
 		}
@@ -72,6 +72,15 @@ func (p lanProber) Resolve(ctx context.Context, addr netip.Addr) (model.MAC, err
 
 func (p lanProber) Watch(ctx context.Context, heard func(netip.Addr, model.MAC)) error {
 	return link.WatchConflicts(ctx, string(p), func(a netip.Addr, m link.MAC) { heard(a, model.MAC(m)) })
+}
+
+// withRates puts the owner's word on what the line carries above what the
+// gateway's own configuration says.
+func (c *Configurator) withRates(n model.Network) model.Network {
+	if o := c.opts.Configurator; o.DownMbps > 0 || o.UpMbps > 0 {
+		n.Rates.DownMbps, n.Rates.UpMbps, n.Rates.Source = o.DownMbps, o.UpMbps, "homeconf"
+	}
+	return n
 }
 
 func leaseFile(configDir string) string {

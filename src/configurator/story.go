@@ -29,6 +29,10 @@ type member struct {
 	tries    int    // of that generation
 	again    *time.Timer
 	reported bool
+
+	reports, events allowance
+	late            *model.Report // the last one above the allowance
+	unsaid          int           // events above it
 }
 
 // heard turns what the session layer tells from its own goroutine into things
@@ -40,7 +44,11 @@ func (h heard) Waiting(p *session.Peer, w session.Waiting) {
 }
 func (h heard) Open(p *session.Peer) { h.or(p, func() { h.c.opened(p) }) }
 func (h heard) Receive(p *session.Peer, m wire.Message) {
-	h.or(p, func() { h.c.received(p, m) })
+	if !h.c.inbox.add(p) {
+		p.Close(errBusy)
+		return
+	}
+	h.or(p, func() { h.c.inbox.done(p); h.c.received(p, m) })
 }
 func (h heard) Closed(p *session.Peer, err error) { h.or(p, func() { h.c.closed(p, err) }) }
 
@@ -94,13 +102,13 @@ func (c *Configurator) received(p *session.Peer, m wire.Message) {
 	}
 	switch m := m.(type) {
 	case wire.Report:
-		c.reported(who, r, m.Report)
+		c.heardReport(who, m.Report)
 	case wire.Outcome:
 		c.outcome(who, r, m.Outcome)
 	case wire.Confirmed:
 		c.confirmed(who, r, m.Generation)
 	case wire.Event:
-		c.tell("agent.event", id, "agent", fmt.Sprintf("%s says: %s", r.Name(), m.Text))
+		c.heardEvent(who, r, m.Text)
 	default:
 		c.log.Debug("message that a configurator takes no notice of", "device", string(id), "type", fmt.Sprintf("%T", m))
 	}

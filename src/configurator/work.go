@@ -28,6 +28,9 @@ const (
 	// reading it back: dnsmasq may sit out a ping check of 3 s first.
 	lookTime  = 10 * time.Second
 	writeTime = 20 * time.Second
+	// lookEvery is how long a home in which nothing happens is left alone:
+	// not all that others change on the gateway makes an event.
+	lookEvery = 5 * time.Minute
 )
 
 // work is the state of the pass.
@@ -36,13 +39,17 @@ type work struct {
 	busy    bool
 	first   time.Time // of what the next pass is for
 	timer   *time.Timer
+	idle    *time.Timer                   // the pass that comes when nothing happens
 	fails   int                           // in a row
 	ahead   bool                          // addresses are being probed for devices that wait
 	written map[model.DeviceID]netip.Addr // reservations whose effect was read back
 	plans   []func(plan.Plan, error)      // who asked to see the plan
+	unkept  map[model.DeviceID]bool       // decisions that are not on disk yet
 }
 
-func (w *work) init() { w.written = map[model.DeviceID]netip.Addr{} }
+func (w *work) init() {
+	w.written, w.unkept = map[model.DeviceID]netip.Addr{}, map[model.DeviceID]bool{}
+}
 
 // touch says that something changed which the plan depends on.
 func (c *Configurator) touch() {
@@ -101,7 +108,12 @@ func (c *Configurator) passDone(err error) {
 	w.fails = 0
 	if w.dirty {
 		c.passIn(0)
+		return
 	}
+	if w.idle != nil {
+		w.idle.Stop()
+	}
+	w.idle = c.after(lookEvery, c.touch)
 }
 
 func (c *Configurator) looked(facts model.Network, err error) {
@@ -114,7 +126,7 @@ func (c *Configurator) looked(facts model.Network, err error) {
 		return
 	}
 	c.note("look", nil)
-	c.net = facts
+	c.net = c.withRates(facts)
 	c.planned(0)
 }
 
@@ -201,16 +213,20 @@ func (c *Configurator) decided(p plan.Plan) {
 		if !r.Ours() {
 			continue
 		}
-		if c.desire(r, p) {
+		if c.desire(r, p) || c.work.unkept[r.ID] {
 			changed = append(changed, r)
 		}
 	}
 	c.cfg.Step("pass.decided")
 	if len(changed) > 0 {
 		if err := c.put(changed...); err != nil {
+			for _, r := range changed {
+				c.work.unkept[r.ID] = true
+			}
 			c.passDone(err)
 			return
 		}
+		clear(c.work.unkept)
 		for _, r := range changed {
 			c.tell("device.planned", r.ID, "plan", c.plannedWords(r), linesOf(p, r.ID)...)
 		}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 
@@ -86,7 +87,7 @@ func (r *Router) sides(n *model.Network) (links []netlink.Link, lan netlink.Link
 }
 
 func leases(path string) ([]model.Lease, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO would hold us up for ever
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -94,6 +95,9 @@ func leases(path string) ([]model.Lease, error) {
 		return nil, fmt.Errorf("read the leases: %w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(fmt.Errorf("read the leases: %s is no regular file", path), err)
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxLeaseFile))
 	if err != nil {
 		return nil, fmt.Errorf("read the leases: %w", err)

@@ -17,8 +17,10 @@ const (
 	// maxHistory bounds the history on flash. When it is full the older half goes.
 	maxHistory = 256 << 10
 	// historyPause is how long events are gathered before they are written:
-	// flash is written in blocks, and a story has many lines.
-	historyPause = time.Second
+	// flash is written in blocks, and a story has many lines. While events go
+	// on coming it doubles, up to historyPauseMax: a device that comes and
+	// goes all day must not wear the flash out.
+	historyPause, historyPauseMax = time.Second, time.Minute
 	// maxEvent bounds one event.
 	maxEvent = 8 << 10
 )
@@ -31,6 +33,8 @@ type history struct {
 	seq    uint64
 	dirty  bool
 	timer  *time.Timer
+	pause  time.Duration
+	wrote  time.Time
 }
 
 func (s *Store) historyPath() string { return filepath.Join(s.dir, "history.jsonl") }
@@ -86,7 +90,12 @@ func (s *Store) Append(e model.Event) (model.Event, error) {
 	h.add(e, len(line)+1)
 	h.dirty = true
 	if h.timer == nil {
-		h.timer = time.AfterFunc(historyPause, func() {
+		if time.Since(h.wrote) < 2*h.pause {
+			h.pause = min(2*h.pause, historyPauseMax)
+		} else {
+			h.pause = historyPause
+		}
+		h.timer = time.AfterFunc(h.pause, func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			h.timer = nil
@@ -118,7 +127,7 @@ func (h *history) flush(s *Store) error {
 	if err := writeAll(s.fs, []file{{s.historyPath(), b.Bytes()}}, 0o600); err != nil {
 		return fmt.Errorf("storing the history: %w", err)
 	}
-	h.dirty = false
+	h.dirty, h.wrote = false, time.Now()
 	return nil
 }
 

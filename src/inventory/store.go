@@ -195,6 +195,34 @@ func (s *Store) PutAll(records []*model.Record) error {
 	return s.write()
 }
 
+// Require stores one record, or leaves the database as it was and says why.
+func (s *Store) Require(r *model.Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !r.ID.Valid() {
+		return fmt.Errorf("storing a record: %.40q is no device's id", r.ID)
+	}
+	old := s.records[r.ID]
+	if old == nil && len(s.records) >= maxRecords {
+		return ErrFull
+	}
+	s.records[r.ID], s.dirty[r.ID] = r.Clone(), true
+	err := s.write()
+	if err == nil {
+		return nil
+	}
+	if old != nil {
+		s.records[r.ID] = old // and dirty: the failure may have been the last step's
+		return err
+	}
+	delete(s.records, r.ID)
+	delete(s.dirty, r.ID)
+	if gone := s.fs.Remove(s.path(r.ID)); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
+}
+
 // lasting is what of a record is worth storing.
 func lasting(r *model.Record) []byte {
 	c := *r

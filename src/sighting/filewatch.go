@@ -3,7 +3,6 @@ package sighting
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,21 +28,14 @@ func newFileWatch(path string) (*fileWatch, error) {
 		w.close()
 		return nil, fmt.Errorf("folder %s: %w", filepath.Dir(path), err)
 	}
-	if err := w.file(); err != nil {
-		w.close()
-		return nil, err
-	}
+	w.file()
 	return w, nil
 }
 
-// file watches what is now at the path, if anything.
-func (w *fileWatch) file() error {
-	err := w.add(w.path, fileEvents)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	return err
-}
+// file watches what is now at the path, if anything. What can't be watched, such
+// as a link that leads round in a circle, is as good as nothing: the folder says
+// when something else comes into its place.
+func (w *fileWatch) file() { _ = w.add(w.path, fileEvents) }
 
 // add goes through the os.File, so that a closed watch is an error and never
 // somebody else's descriptor.
@@ -67,9 +59,7 @@ func (w *fileWatch) next() (bool, error) {
 	}
 	ours, replaced := events(w.buf[:n], w.base)
 	if replaced {
-		if err := w.file(); err != nil {
-			return false, err
-		}
+		w.file()
 	}
 	return ours, nil
 }

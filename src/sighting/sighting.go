@@ -15,6 +15,8 @@ import (
 	"os"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"homeconf/src/model"
 )
 
@@ -55,7 +57,7 @@ const (
 )
 
 // Collect looks once. The evidence is sorted; a LAN device that isn't there has
-// none to give.
+// none to give, nor has a lease file that can't be read, but for a warning.
 func Collect(ctx context.Context, c Config) ([]Evidence, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -65,8 +67,8 @@ func Collect(ctx context.Context, c Config) ([]Evidence, error) {
 		return nil, fmt.Errorf("look for devices on %s: %w", c.Device, err)
 	}
 	leased, err := leases(c.LeaseFile)
-	if err != nil {
-		return nil, fmt.Errorf("look for devices: %w", err)
+	if err != nil && c.Log != nil {
+		c.Log.Warn("leases can't be read", "err", err)
 	}
 	return arrange(append(seen, leased...), own), nil
 }
@@ -75,7 +77,7 @@ func leases(path string) ([]Evidence, error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO would hold us up for ever
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -83,6 +85,9 @@ func leases(path string) ([]Evidence, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(fmt.Errorf("%s is no regular file", path), err)
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxLeaseFile))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)

@@ -187,13 +187,10 @@ func lost(errs <-chan error) error {
 func watchFile(ctx context.Context, c Config, poke func(), ready chan<- struct{}) error {
 	w, err := newFileWatch(c.LeaseFile)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			// Without the folder there are no leases; everything else is seen.
-			c.Log.Warn("leases can't be watched", "file", c.LeaseFile, "err", err)
-			ready <- struct{}{}
-			return nil
-		}
-		return fmt.Errorf("watch %s: %w", c.LeaseFile, err)
+		// Without leases everything else is seen.
+		c.Log.Warn("leases can't be watched", "file", c.LeaseFile, "err", err)
+		ready <- struct{}{}
+		return nil
 	}
 	ready <- struct{}{}
 	stop := context.AfterFunc(ctx, func() { w.close() })
@@ -208,7 +205,8 @@ func watchFile(ctx context.Context, c Config, poke func(), ready chan<- struct{}
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("watch %s: %w", c.LeaseFile, err)
+			c.Log.Warn("leases are not watched any more", "file", c.LeaseFile, "err", err)
+			return nil
 		}
 		if ours {
 			poke()

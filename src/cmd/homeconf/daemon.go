@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -83,7 +84,10 @@ func runDaemon(d calls.Daemon, args []string, stdout, stderr io.Writer) int {
 	ctx, reload, stop := signals(log)
 	defer stop()
 	if err := daemons[d](ctx, &f, log, reload); err != nil {
-		log.Error("daemon failed", "daemon", string(d), "error", err)
+		// Options may have ten errors: a line each.
+		for line := range strings.Lines(err.Error()) {
+			log.Error("daemon failed", "daemon", string(d), "error", strings.TrimSpace(line))
+		}
 		return exitFailed
 	}
 	return exitDone
