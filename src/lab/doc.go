@@ -11,5 +11,6 @@
 // whatever way. The supervisor is the program that imports this package, started
 // again: a program that imports lab needs to do nothing for that.
 //
-// Only tests and the demo import this package.
+// Only tests and the demo import this package, and scene below it, which has
+// homeconf itself running in such a lab.
 package lab

@@ -32,6 +32,15 @@ var (
 	Outside = netip.MustParsePrefix("198.51.100.1/32")
 )
 
+// MAC reads an address in the usual form; a wrong one is none.
+func MAC(s string) net.HardwareAddr {
+	m, err := net.ParseMAC(s)
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
 // GatewayOptions say how the world differs from the normal one.
 type GatewayOptions struct {
 	// NoPing keeps dnsmasq from pinging an address for 3 s before it offers
@@ -226,7 +235,7 @@ func (w *World) Log(daemon string) string {
 // WaitServed waits until dnsmasq answers DHCP, and so has its configuration.
 func (w *World) WaitServed(ctx context.Context) error {
 	return w.wait(ctx, "dnsmasq listens for DHCP", func() bool {
-		b, err := w.GW.proc("net/udp")
+		b, err := w.GW.Proc("net/udp")
 		return err == nil && strings.Contains(b, ":0043 00000000:0000 ")
 	})
 }
@@ -235,10 +244,10 @@ func (w *World) WaitServed(ctx context.Context) error {
 // a player sent before is only repeated when igmpproxy asks, within 10 s.
 func (w *World) WaitProxy(ctx context.Context) error {
 	return w.wait(ctx, "igmpproxy has its interfaces", func() bool {
-		vifs, err := w.GW.proc("net/ip_mr_vif")
+		vifs, err := w.GW.Proc("net/ip_mr_vif")
 		// All routers hear what hosts report to 224.0.0.2: igmpproxy joins that
 		// group last of all. Its line gives the address in the host's order.
-		groups, err2 := w.GW.proc("net/igmp")
+		groups, err2 := w.GW.Proc("net/igmp")
 		return err == nil && err2 == nil && strings.Count(vifs, "\n") > 2 && strings.Contains(groups, allRouters)
 	})
 }
@@ -273,8 +282,8 @@ func (w *World) wait(ctx context.Context, what string, true func() bool) error {
 	return nil
 }
 
-// proc reads a file of /proc as the host sees it.
-func (h *Host) proc(name string) (out string, err error) {
+// Proc reads a file of /proc as the host sees it.
+func (h *Host) Proc(name string) (out string, err error) {
 	err = h.Do(func() error {
 		b, err := os.ReadFile(filepath.Join("/proc/thread-self", name))
 		out = string(b)

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -25,7 +26,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "homeconf-demo:", strings.Join(missing, "; "))
 		os.Exit(1)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, os.Getenv("HOMECONF"), os.Getenv("KEEP") == "1"); err != nil {
 		fmt.Fprintln(os.Stderr, "\nhomeconf-demo: FAILED:", err)
@@ -35,7 +36,7 @@ func main() {
 
 func run(ctx context.Context, binary string, keep bool) (err error) {
 	if binary == "" {
-		return fmt.Errorf("the path of the homeconf binary is missing: HOMECONF=bin/homeconf")
+		return errors.New("the path of the homeconf binary is missing: HOMECONF=bin/homeconf")
 	}
 	l, err := lab.New("demo")
 	if err != nil {
@@ -46,16 +47,18 @@ func run(ctx context.Context, binary string, keep bool) (err error) {
 			err = closed
 		}
 	}()
-	s := &scene{lab: l, binary: binary, began: time.Now()}
-	play, cancel := context.WithTimeout(ctx, playTime)
+	p := &play{lab: l, binary: binary, began: time.Now()}
+	scenes, cancel := context.WithTimeout(ctx, playTime)
 	defer cancel()
-	if err := s.iptv(play); err != nil {
-		s.logs()
-		return err
+	for _, scene := range []func(context.Context) error{p.theHome, p.newBox, p.letIn, p.picture, p.plainBox, p.story, p.sixteen} {
+		if err := scene(scenes); err != nil {
+			p.logs()
+			return err
+		}
 	}
-	s.say("Every proof holds. It took %.1f s.", time.Since(s.began).Seconds())
+	p.say("Every proof holds. It took %.1f s.", time.Since(p.began).Seconds())
 	if keep {
-		s.playground()
+		p.playground()
 		<-ctx.Done()
 	}
 	return nil

@@ -1,20 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"homeconf/src/calls"
 	"homeconf/src/lab"
+	"homeconf/src/lab/scene"
 	"homeconf/src/model"
 )
 
@@ -24,271 +21,176 @@ var channel = netip.MustParseAddrPort("239.1.2.3:5000")
 // videoDSCP is CS3, broadcast video (RFC 4594, 4.5).
 const videoDSCP = 24
 
-const gatewayOptions = `
-config configurator 'configurator'
-	option manage_igmpproxy 'always'
-	option download '100'
-	option upload '40'
-`
-
-const boxOptions = `
-config agent 'agent'
-	option category 'AV_STB'
-	option manufacturer 'Example'
-	option model 'Box 4K'
-	option serial '4711'
-	option firmware '1.0.3'
-	option name 'IPTV box'
-	option resolv_conf '%s'
-
-config service 'player'
-	option kind 'iptv'
-	option process 'player'
-`
-
-// scene is the world and what plays in it.
-type scene struct {
-	lab    *lab.Lab
-	world  *lab.World
-	stb    *lab.Box
-	binary string
-	began  time.Time
-	boxRun string
-	procs  []*lab.Process
+// play is the world and what plays in it.
+type play struct {
+	lab     *lab.Lab
+	home    *scene.Home
+	stb     *scene.Box
+	binary  string
+	began   time.Time
+	plugged time.Time
+	found   time.Duration // from the plug until digits were shown
+	box     calls.AgentStatusResult
 }
 
-func (s *scene) say(format string, args ...any) {
-	fmt.Printf("%6.2f s  %s\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
+func (p *play) say(format string, args ...any) {
+	fmt.Printf("%6.2f s  %s\n", time.Since(p.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-func (s *scene) proven(format string, args ...any) {
-	s.say("  proven: "+format, args...)
-}
-
-// ask asks a daemon as a person would, and reads the answer.
-func (s *scene) ask(ctx context.Context, runDir string, answer any, words ...string) error {
-	args := append(slices.Clone(words), "--json", "--run-dir", runDir)
-	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, s.binary, args...)
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("homeconf %s: %w: %s", strings.Join(words, " "), err, bytes.TrimSpace(append(errs.Bytes(), out.Bytes()...)))
-	}
-	if err := json.Unmarshal(out.Bytes(), answer); err != nil {
-		return fmt.Errorf("homeconf %s: reading the answer: %w", strings.Join(words, " "), err)
-	}
-	return nil
-}
-
-// until asks again and again until the answer is as wanted.
-func until(ctx context.Context, what string, f func() (bool, error)) error {
-	var last error
-	for {
-		ok, err := f()
-		if ok {
-			return nil
-		}
-		last = err
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w (%v)", what, ctx.Err(), last)
-		case <-time.After(2 * time.Millisecond):
-		}
-	}
-}
-
-func (s *scene) start(h *lab.Host, daemon string, dirs ...string) error {
-	p, err := h.Start(append([]string{s.binary, daemon}, dirs...)...)
-	if err != nil {
-		return err
-	}
-	s.procs = append(s.procs, p)
-	return nil
-}
-
-// iptv is the scene: a new IPTV box configures itself.
-func (s *scene) iptv(ctx context.Context) (err error) {
-	if s.world, err = lab.Gateway(s.lab, lab.GatewayOptions{IGMPProxy: lab.EmptyProxy, SQM: [2]int{100000, 40000},
-		Config: map[string]string{"homeconf": gatewayOptions}}); err != nil {
-		return err
-	}
-	w := s.world
-	s.say("A provider, a gateway (br-lan, dnsmasq, NAT; igmpproxy installed and not set up) and its home.")
-	if err := s.start(w.GW, "configurator", "--config-dir", w.ConfigDir, "--state-dir", w.StateDir, "--run-dir", w.RunDir); err != nil {
-		return err
-	}
-	if err := until(ctx, "the configurator", func() (bool, error) {
-		var st calls.StatusResult
-		err := s.ask(ctx, w.RunDir, &st, "status")
-		return err == nil, err
-	}); err != nil {
-		return err
-	}
-	stream, err := w.ISP.Stream(lab.StreamOptions{Interface: "home", Group: channel})
-	if err != nil {
-		return err
-	}
-	defer stream.Stop()
-	s.say("The configurator runs on the gateway; the provider sends a channel to %s.", channel.Addr())
-
-	if s.stb, err = w.Plug("stb"); err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp(filepath.Dir(w.RunDir), "stb")
-	if err != nil {
-		return err
-	}
-	s.boxRun = filepath.Join(dir, "run")
-	resolv := filepath.Join(dir, "resolv.conf")
-	for path, text := range map[string]string{filepath.Join(dir, "homeconf"): fmt.Sprintf(boxOptions, resolv), resolv: ""} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
-	if err := s.start(s.stb.Host, "agent", "--config-dir", dir, "--state-dir", filepath.Join(dir, "state"), "--run-dir", s.boxRun); err != nil {
-		return err
-	}
-	if err := until(ctx, "the agent", func() (bool, error) {
-		var st calls.AgentStatusResult
-		err := s.ask(ctx, s.boxRun, &st, "agent", "status")
-		return err == nil, err
-	}); err != nil {
-		return err
-	}
-	plugged := time.Now()
-	if err := s.stb.PlugIn(); err != nil {
-		return err
-	}
-	s.say("A set-top box that nobody has seen before is plugged in. It has no IP address.")
-	var box calls.AgentStatusResult
-	if err := until(ctx, "digits at the box", func() (bool, error) {
-		err := s.ask(ctx, s.boxRun, &box, "agent", "status")
-		return err == nil && box.Digits != "", err
-	}); err != nil {
-		return err
-	}
-	found := time.Since(plugged)
-	s.say("It has found the configurator at Layer 2 and shows the digits %s (%.0f ms after the plug).", box.Digits, ms(found))
-	addrs, err := s.stb.Addresses("eth0")
-	if err != nil || len(addrs) > 0 {
-		return fmt.Errorf("before it is let in, the box has the addresses %v (%v)", addrs, err)
-	}
-	if err := s.wrongDigits(ctx, box); err != nil {
-		return err
-	}
-	s.say("A person reads them …")
-	select {
-	case <-time.After(time.Until(plugged.Add(2500 * time.Millisecond))):
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return s.letIn(ctx, box, found)
+func (p *play) proven(format string, args ...any) {
+	p.say("  proven: "+format, args...)
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-func (s *scene) wrongDigits(ctx context.Context, box calls.AgentStatusResult) error {
+// theHome makes the home: the daemons run, and the provider sends.
+func (p *play) theHome(ctx context.Context) (err error) {
+	if p.home, err = scene.New(p.lab, p.binary, scene.World()); err != nil {
+		return err
+	}
+	p.say("A provider, a gateway (br-lan, dnsmasq, NAT; igmpproxy installed and not set up) and its home.")
+	if err := p.home.Start(); err != nil {
+		return err
+	}
+	if err := p.home.Ready(ctx); err != nil {
+		return err
+	}
+	if _, err := p.home.ISP.Stream(lab.StreamOptions{Interface: "home", Group: channel}); err != nil {
+		return err
+	}
+	p.say("The configurator runs on the gateway; the provider sends a channel to %s.", channel.Addr())
+	return nil
+}
+
+// newBox plugs a box in, which finds the home by itself.
+func (p *play) newBox(ctx context.Context) (err error) {
+	if p.stb, err = p.home.NewBox("stb", "IPTV box"); err != nil {
+		return err
+	}
+	if err := p.stb.Start(); err != nil {
+		return err
+	}
+	if err := p.stb.Ready(ctx); err != nil {
+		return err
+	}
+	p.plugged = time.Now()
+	if err := p.stb.PlugIn(); err != nil {
+		return err
+	}
+	p.say("A set-top box that nobody has seen before is plugged in. It has no IP address.")
+	if p.box, err = p.stb.Digits(ctx); err != nil {
+		return err
+	}
+	p.found = time.Since(p.plugged)
+	p.say("It has found the configurator at Layer 2 and shows the digits %s (%.0f ms after the plug).", p.box.Digits, ms(p.found))
+	if err := p.stb.HasNoAddress(); err != nil {
+		return err
+	}
+	p.proven("the box has no address yet")
 	wrong := "000000"
-	if box.Digits == wrong {
+	if p.box.Digits == wrong {
 		wrong = "000001"
 	}
-	var d calls.DeviceSummary
-	if err := s.ask(ctx, s.world.RunDir, &d, "device", "adopt", string(box.Device), "--code", wrong); err == nil {
+	if err := p.home.Say(ctx, p.home.RunDir, new(calls.DeviceSummary), "device", "adopt", string(p.box.Device), "--code", wrong); err == nil {
 		return fmt.Errorf("wrong digits let the box in")
 	}
-	s.proven("wrong digits do not let it in")
+	p.proven("wrong digits do not let it in")
+	p.say("A person reads them …")
+	select {
+	case <-time.After(time.Until(p.plugged.Add(scene.Listen + 300*time.Millisecond))):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	return nil
 }
 
 // letIn says yes, and then looks from outside at what came of it.
-func (s *scene) letIn(ctx context.Context, box calls.AgentStatusResult, found time.Duration) error {
-	w := s.world
+func (p *play) letIn(ctx context.Context) error {
+	h, id := p.home, p.box.Device
 	yes := time.Now()
-	var d calls.DeviceSummary
-	if err := s.ask(ctx, w.RunDir, &d, "device", "adopt", string(box.Device), "--code", box.Digits); err != nil {
+	if err := h.Say(ctx, h.RunDir, new(calls.DeviceSummary), "device", "adopt", string(id), "--code", p.box.Digits); err != nil {
 		return err
 	}
-	if err := until(ctx, "the box to be configured", func() (bool, error) {
-		var show calls.DeviceDetail
-		err := s.ask(ctx, w.RunDir, &show, "device", "show", string(box.Device))
-		d = show.DeviceSummary
-		return err == nil && d.Progress == "configured", err
-	}); err != nil {
+	d, err := h.Configured(ctx, id)
+	if err != nil {
 		return err
 	}
 	took := time.Since(yes)
-	s.say("The person says yes. %s is configured and verified %.0f ms later.", d.Name, ms(took))
-	s.say("PLUGGED IN → CONFIGURED AND VERIFIED, without the person's time: %.0f ms", ms(found+took))
-
-	addrs, err := s.stb.Addresses("eth0")
-	want := d.Address.String() + "/24"
-	if err != nil || !slices.Contains(addrs, want) {
-		return fmt.Errorf("ip addr at the box shows %v, want %s (%v)", addrs, want, err)
-	}
-	s.proven("ip addr at the box: %s", want)
-	offer, err := w.Offer(ctx, s.stb.MAC)
-	if err != nil || offer != d.Address {
-		return fmt.Errorf("dnsmasq offers %v to the box, want %s (%v)", offer, d.Address, err)
-	}
-	s.proven("dnsmasq itself offers %s to %s", offer, s.stb.MAC)
-	if err := s.marked(ctx, d.Address.String()); err != nil {
-		return err
-	}
-	if out, err := s.stb.Run(ctx, "ping", "-c", "1", "-W", "1", "198.51.100.1"); err != nil {
-		return fmt.Errorf("the box does not reach the outside: %w: %s", err, out)
-	}
-	s.proven("the box reaches a host outside")
-	if err := s.picture(ctx, d.ID); err != nil {
-		return err
-	}
-	if err := s.plainBox(ctx); err != nil {
-		return err
-	}
-	return s.story(ctx, d.ID)
-}
-
-func (s *scene) marked(ctx context.Context, dst string) error {
-	rules, err := s.world.GW.Run(ctx, "iptables", "-t", "mangle", "-S", "HOMECONF_MARK")
+	steps, err := h.Timeline(ctx, id, yes)
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(rules) {
-		if strings.Contains(line, "-d "+dst+"/32") && strings.Contains(line, "--set-dscp 0x18") {
-			s.proven("iptables -t mangle: %s", strings.TrimSpace(line))
-			return nil
-		}
+	p.say("The person says yes. %s is configured and verified %.0f ms later.", d.Name, ms(took))
+	p.say("PLUGGED IN → CONFIGURED AND VERIFIED, without the person's time: %.0f ms", ms(p.found+took))
+	for _, s := range append([]scene.Step{{What: "found at Layer 2, handshake, digits", Took: p.found}}, steps...) {
+		p.say("  %5.1f ms  %s", ms(s.Took), s.What)
 	}
-	return fmt.Errorf("no mark for %s among\n%s", dst, rules)
+	addr, err := p.stb.HasAddress(d.Address)
+	if err != nil {
+		return err
+	}
+	p.proven("ip addr at the box: %s", addr)
+	if err := h.Offers(ctx, p.stb.Box, d.Address); err != nil {
+		return err
+	}
+	p.proven("dnsmasq itself offers %s to %s", d.Address, p.stb.MAC)
+	rule, err := h.Marked(ctx, d.Address, videoDSCP)
+	if err != nil {
+		return err
+	}
+	p.proven("iptables -t mangle: %s", rule)
+	if err := p.stb.ReachesOutside(ctx); err != nil {
+		return err
+	}
+	p.proven("the box reaches a host outside")
+	return nil
 }
 
 // picture joins the channel, as the box's player would, and counts.
-func (s *scene) picture(ctx context.Context, id model.DeviceID) error {
-	begin := time.Now()
-	r, err := s.stb.Receive("eth0", channel)
+func (p *play) picture(ctx context.Context) error {
+	h := p.home
+	if err := h.WaitProxy(ctx); err != nil {
+		return err
+	}
+	c, err := p.stb.Watch(channel)
 	if err != nil {
 		return err
 	}
-	defer r.Leave()
-	if err := r.Wait(ctx, 100, videoDSCP); err != nil {
-		return fmt.Errorf("the channel at the box: %w (%d packets, DSCP %v)\n%s", err, r.Received(), r.DSCP(), s.world.Log("igmpproxy"))
+	defer c.Leave()
+	first, err := c.Picture(ctx, 100, videoDSCP)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, h.Log("igmpproxy"))
 	}
-	s.say("The box joined the channel %s: the picture is up after %.1f s.", channel.Addr(), r.First().Sub(begin).Seconds())
-	s.proven("100 packets of the stream counted at the box with DSCP %d", videoDSCP)
-	return until(ctx, "the multicast path to be verified", func() (bool, error) {
-		var ev calls.EventsResult
-		err := s.ask(ctx, s.world.RunDir, &ev, "event", "list", "--device", string(id))
-		ok := slices.ContainsFunc(ev.Events, func(e model.Event) bool { return e.Kind == "multicast.verified" })
-		if ok {
-			s.say("homeconf has looked at the multicast path itself, and found it working.")
-		}
-		return ok, err
-	})
+	p.say("The box joined the channel %s: the picture is up after %.2f s.", channel.Addr(), first.Seconds())
+	p.proven("100 packets of the stream counted at the box")
+	if err := c.Captured(ctx, 50, videoDSCP); err != nil {
+		return err
+	}
+	p.proven("50 frames caught at the box have DSCP %d", videoDSCP)
+	joined, err := h.JoinedOnWAN(channel.Addr())
+	if err != nil {
+		return err
+	}
+	p.proven("/proc/net/igmp, %s (%s)", joined, channel.Addr())
+	route, err := h.Routed(channel.Addr())
+	if err != nil {
+		return err
+	}
+	p.proven("/proc/net/ip_mr_cache: %s", route)
+	if err := scene.Until(ctx, "the multicast path to be verified", func() (bool, error) {
+		events, err := h.Events(ctx, p.box.Device)
+		return slices.ContainsFunc(events, func(e model.Event) bool { return e.Kind == "multicast.verified" }), err
+	}); err != nil {
+		return err
+	}
+	p.say("homeconf has looked at the multicast path itself, and found it working.")
+	return nil
 }
 
 // plainBox is a second box, without an agent: the gateway's half is done for it.
-func (s *scene) plainBox(ctx context.Context) error {
-	w := s.world
-	plain, err := w.Plug("plain")
+func (p *play) plainBox(ctx context.Context) error {
+	h := p.home
+	plain, err := h.Plug("plain")
 	if err != nil {
 		return err
 	}
@@ -299,57 +201,86 @@ func (s *scene) plainBox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.say("A box without an agent is plugged in; DHCP gives it %s.", lease.Address)
+	p.say("A box without an agent is plugged in; DHCP gives it %s.", lease.Address)
 	mac, err := model.ParseMAC(plain.MAC.String())
 	if err != nil {
 		return err
 	}
 	id := model.IDOfMAC(mac)
-	var d calls.DeviceSummary
-	if err := until(ctx, "the box without an agent to be listed", func() (bool, error) {
-		err := s.ask(ctx, w.RunDir, &d, "device", "set", string(id), "--category", "AV_STB", "--name", "Old box")
+	if err := scene.Until(ctx, "the box without an agent to be listed", func() (bool, error) {
+		err := h.Say(ctx, h.RunDir, new(calls.DeviceSummary), "device", "set", string(id), "--category", "AV_STB", "--name", "Old box")
 		return err == nil, err
 	}); err != nil {
 		return err
 	}
-	s.say("It is listed. A person says that it is a set-top box.")
-	var offer netip.Addr
-	if err := until(ctx, "its reservation", func() (bool, error) {
-		if err := s.ask(ctx, w.RunDir, &d, "device", "show", string(id)); err != nil || d.Progress != "configured" {
-			return false, err
-		}
-		offer, err = w.Offer(ctx, plain.MAC)
-		return err == nil && offer == d.Address, err
-	}); err != nil {
+	p.say("It is listed. A person says that it is a set-top box.")
+	if _, err := h.Configured(ctx, id); err != nil {
 		return err
 	}
-	s.proven("dnsmasq itself offers %s to %s", offer, plain.MAC)
-	return s.marked(ctx, offer.String())
+	d, err := h.Show(ctx, id)
+	if err != nil {
+		return err
+	}
+	reserved := d.Record.Address // in force when the box asks again
+	if err := h.Offers(ctx, plain, reserved); err != nil {
+		return err
+	}
+	p.proven("dnsmasq itself offers %s to %s", reserved, plain.MAC)
+	rule, err := h.Marked(ctx, reserved, videoDSCP)
+	if err != nil {
+		return err
+	}
+	p.proven("iptables -t mangle: %s", rule)
+	if lease, err = plain.Lease(ctx, "old-box", ""); err != nil {
+		return err
+	}
+	if lease.Address.Addr() != reserved {
+		return fmt.Errorf("the box without an agent asks again and gets %s, want %s", lease.Address, reserved)
+	}
+	p.proven("the box asks again, and gets %s", lease.Address)
+	return nil
 }
 
 // story prints what homeconf tells of it.
-func (s *scene) story(ctx context.Context, id model.DeviceID) error {
-	fmt.Println("\nWhat `homeconf event list` tells of the box:")
-	cmd := exec.CommandContext(ctx, s.binary, "event", "list", "--device", string(id), "--run-dir", s.world.RunDir)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return err
+func (p *play) story(ctx context.Context) error {
+	for _, words := range [][]string{{"device", "list"}, {"event", "list", "--device", string(p.box.Device)}, {"finding", "list"}} {
+		fmt.Printf("\n$ homeconf")
+		for _, w := range words {
+			fmt.Print(" ", w)
+		}
+		fmt.Println()
+		cmd := exec.CommandContext(ctx, p.binary, append(words, "--run-dir", p.home.RunDir)...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return err
+		}
 	}
-	fmt.Println("\nWhat `homeconf finding list` says:")
-	cmd = exec.CommandContext(ctx, s.binary, "finding", "list", "--run-dir", s.world.RunDir)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	return cmd.Run()
+	fmt.Println()
+	return nil
 }
 
 // logs prints what the daemons said, when a proof has failed.
-func (s *scene) logs() {
-	for _, p := range s.procs {
-		fmt.Fprintln(os.Stderr, p.Output())
+func (p *play) logs() {
+	if p.home != nil && p.home.Configurator != nil {
+		fmt.Fprintf(os.Stderr, "\nthe configurator's log:\n%s", p.home.Configurator.Output())
+	}
+	if p.stb != nil && p.stb.Agent != nil {
+		fmt.Fprintf(os.Stderr, "\nthe agent's log:\n%s", p.stb.Agent.Output())
 	}
 }
 
-func (s *scene) playground() {
-	b, w := s.binary, s.world
-	fmt.Printf("\nIt keeps running. Play with it, and end it with Ctrl-C:\n  %s status --run-dir %s\n  %s device list --run-dir %s\n  %s agent status --run-dir %s\n  ip netns list\n",
-		b, w.RunDir, b, w.RunDir, b, s.boxRun)
+func (p *play) playground() {
+	b, h := p.binary, p.home
+	gw, stb := h.GW.Namespace, p.stb.Namespace
+	fmt.Printf(`
+It keeps running. Play with it, and end it with Ctrl-C here or with: kill %d
+  %s status --run-dir %s
+  %[2]s device list --run-dir %[3]s
+  %[2]s agent status --run-dir %s
+  ip netns exec %s iptables -t mangle -S
+  ip netns exec %[5]s cat /proc/net/ip_mr_cache
+  ip -n %s link set eth0 down     # unplug the box; up plugs it in again
+  ip netns exec %[6]s ping %s
+  ls %s     # the gateway's UCI files
+`, os.Getpid(), b, h.RunDir, p.stb.RunDir, gw, stb, lab.Outside.Addr(), h.ConfigDir)
 }
