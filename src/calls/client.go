@@ -30,7 +30,9 @@ func Do(ctx context.Context, path, name string, args Args, result any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout+5*time.Second)
 	defer cancel()
 
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	// Not net.Dial, which brings the resolver. A socket's queue that is full
+	// refuses at once, so there is nothing to wait for.
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w at %s: is `homeconf %s` running?", ErrNotRunning, path, call.Daemon)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -136,7 +135,7 @@ func judge(ask []*question, want model.GatewayState) []model.Check {
 // askOffers sends each question and collects the offers, until all are there
 // or ctx ends.
 func (r *Router) askOffers(ctx context.Context, ask []*question, want model.GatewayState) error {
-	conn, err := r.listenDHCP(ctx)
+	conn, err := r.listenDHCP()
 	if err != nil {
 		return err
 	}
@@ -236,23 +235,26 @@ var noAddr netip.Addr
 
 // listenDHCP opens the client's port on the LAN device alone; a DHCP client of
 // the gateway's own, on the WAN, is not disturbed.
-func (r *Router) listenDHCP(ctx context.Context) (net.PacketConn, error) {
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var err error
-		if e := c.Control(func(fd uintptr) {
-			if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-				return
-			}
-			if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
-				return
-			}
-			err = unix.BindToDevice(int(fd), r.cfg.LANDevice)
-		}); e != nil {
-			return e
+func (r *Router) listenDHCP() (net.PacketConn, error) {
+	// Not net.ListenConfig, which brings the resolver.
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("listen for OFFERs: %w", os.NewSyscallError("socket", err))
+	}
+	socket := os.NewFile(uintptr(fd), "dhcp")
+	defer socket.Close() // conn has one of its own
+	var conn net.PacketConn
+	for _, step := range []func() error{
+		func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) },
+		func() error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1) },
+		func() error { return unix.BindToDevice(fd, r.cfg.LANDevice) },
+		func() error { return unix.Bind(fd, &unix.SockaddrInet4{Port: 68}) },
+		func() (err error) { conn, err = net.FilePacketConn(socket); return err },
+	} {
+		if err = step(); err != nil {
+			break
 		}
-		return err
-	}}
-	conn, err := lc.ListenPacket(ctx, "udp4", "0.0.0.0:68")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen for OFFERs on %s: %w", r.cfg.LANDevice, err)
 	}

@@ -4,12 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	nl "github.com/vishvananda/netlink"
@@ -88,6 +87,24 @@ func (d *Device) neighbour(link nl.Link, a netip.Addr) (int, error) {
 	return 0, nil
 }
 
+// listenICMP is net.ListenPacket("ip4:icmp") on one interface, without the
+// resolver that it brings.
+func listenICMP(name string, from netip.Addr) (net.PacketConn, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	socket := os.NewFile(uintptr(fd), "icmp")
+	defer socket.Close() // the connection has one of its own
+	if err := unix.BindToDevice(fd, name); err != nil {
+		return nil, os.NewSyscallError("bind to "+name, err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: from.As4()}); err != nil {
+		return nil, os.NewSyscallError("bind", err)
+	}
+	return net.FilePacketConn(socket)
+}
+
 // reach asks the gateway until it answers. Resends come after 10, 20, 40 … ms:
 // the first frame after a change is the one that gets lost.
 func (d *Device) reach(ctx context.Context, link nl.Link, from, gateway netip.Addr) error {
@@ -95,12 +112,7 @@ func (d *Device) reach(ctx context.Context, link nl.Link, from, gateway netip.Ad
 	if state, err := d.neighbour(link, gateway); err == nil && state&nudKnown != 0 {
 		_ = d.h.NeighDel(&nl.Neigh{LinkIndex: link.Attrs().Index, IP: gateway.AsSlice()})
 	}
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var serr error
-		err := c.Control(func(fd uintptr) { serr = unix.BindToDevice(int(fd), d.c.Interface) })
-		return errors.Join(err, serr)
-	}}
-	conn, err := lc.ListenPacket(ctx, "ip4:icmp", from.String())
+	conn, err := listenICMP(d.c.Interface, from)
 	if err != nil {
 		return fmt.Errorf("opening an ICMP socket at %s: %w", from, err)
 	}
