@@ -106,6 +106,19 @@ func New(cfg Config) (*Agent, error) {
 	if k != nil {
 		a.keep = *k
 	}
+	if a.key.IsZero() {
+		// The home does not know the key that is made now: it is a stranger's,
+		// and the home must be found as one. The settings stay until then.
+		if a.keep.Pin != nil {
+			a.keep.Pin = nil
+			if err := store(a.files.state(), a.keep); err != nil {
+				return nil, err
+			}
+		}
+		if a.key, err = a.files.makeKey(); err != nil {
+			return nil, err
+		}
+	}
 	p, said, err := load(a.files.pending(), checkPending)
 	if err != nil {
 		return nil, err

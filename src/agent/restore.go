@@ -161,7 +161,15 @@ func (a *Agent) reset(ctx context.Context) error {
 	a.lease.stopAsking()
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	return a.hands.use(ctx, func() error { return a.wipe(ctx) })
+	began := false
+	err := a.hands.use(ctx, func() error {
+		began = true
+		return a.wipe(ctx)
+	})
+	if !began {
+		return fmt.Errorf("the device is just being changed, try again: %w", err)
+	}
+	return err
 }
 
 func (a *Agent) wipe(ctx context.Context) error {
@@ -171,7 +179,7 @@ func (a *Agent) wipe(ctx context.Context) error {
 		}
 		a.cfg.Step("reset.removed")
 	}
-	key, _, err := a.files.openKey()
+	key, err := a.files.makeKey()
 	if err != nil {
 		return err
 	}

@@ -175,6 +175,7 @@ type box struct {
 	stop func()
 
 	mu        sync.Mutex
+	cable     chan struct{} // closed: plugged in
 	crashAt   string
 	crashIn   int // the how manieth time
 	down      bool
@@ -184,7 +185,9 @@ type box struct {
 }
 
 func newBox(t *testing.T, seg *link.Segment, uci string) *box {
-	b := &box{dir: t.TempDir(), seg: seg, dev: &system.Memory{Home: netip.MustParsePrefix("192.168.1.1/24"), Base: model.Report{HostName: "box", Managed: "eth0",
+	in := make(chan struct{})
+	close(in)
+	b := &box{dir: t.TempDir(), seg: seg, cable: in, dev: &system.Memory{Home: netip.MustParsePrefix("192.168.1.1/24"), Base: model.Report{HostName: "box", Managed: "eth0",
 		Interfaces: []model.Interface{{Name: "eth0", MAC: model.MAC(boxMAC), Medium: model.MediumEthernet, Up: true, SpeedMbps: 1000}}}}}
 	if err := os.MkdirAll(filepath.Join(b.dir, "config"), 0o755); err != nil {
 		t.Fatal(err)
@@ -231,16 +234,22 @@ func (b *box) start(ctx context.Context, t *testing.T) {
 	b.mu.Lock()
 	b.down = false
 	b.mu.Unlock()
-	b.port = b.seg.Attach(boxMAC)
-	port := b.port
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("SIM_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	a, err := New(Config{ConfigDir: filepath.Join(b.dir, "config"), StateDir: filepath.Join(b.dir, "state"), Interface: "eth0", Device: b.dev, Log: log,
-		Version: "test",
-		Step:    func(name string) { b.step(name, func() { port.Close(); cancel() }) },
-		Link:    func(ctx context.Context, use func(context.Context, link.Port) error) error { return use(ctx, port) },
+		Version: "test", Link: b.link,
+		Step: func(name string) {
+			b.step(name, func() {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				if b.port != nil {
+					b.port.Close()
+				}
+				cancel()
+			})
+		},
 		Announce: func(_ context.Context, a netip.Addr) error {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -260,6 +269,42 @@ func (b *box) start(ctx context.Context, t *testing.T) {
 		}
 	}()
 	b.stop = func() { cancel(); <-done }
+}
+
+// link gives the agent a port while the cable is in, as link.Keep does.
+func (b *box) link(ctx context.Context, use func(context.Context, link.Port) error) error {
+	for {
+		b.mu.Lock()
+		in := b.cable
+		b.mu.Unlock()
+		select {
+		case <-in:
+		case <-ctx.Done():
+			return nil
+		}
+		b.mu.Lock()
+		port := b.seg.Attach(boxMAC)
+		b.port = port
+		b.mu.Unlock()
+		if err := use(ctx, port); ctx.Err() != nil || !errors.Is(err, link.ErrDown) {
+			return err
+		}
+	}
+}
+
+// unplug pulls the cable.
+func (b *box) unplug() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cable = make(chan struct{})
+	b.port.SetDown(true)
+}
+
+// plug puts it in again.
+func (b *box) plug() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.cable)
 }
 
 func (b *box) status(t *testing.T) calls.AgentStatusResult {
@@ -303,6 +348,29 @@ func configure(s model.Settings) wire.Configure {
 
 func confirm(s model.Settings) wire.Confirm {
 	return wire.Confirm{Generation: s.Generation, Digest: wire.SettingsDigest(s)}
+}
+
+// wants has the home configure a box as a configurator does: it asks whoever
+// reports something else, and confirms what was applied.
+func (h *home) wants(s model.Settings) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.on = func(m wire.Message) []wire.Message {
+		switch m := m.(type) {
+		case wire.Report:
+			switch r := m.Report; {
+			case r.Generation == s.Generation && r.State == model.CommitPending:
+				return []wire.Message{confirm(s)}
+			case r.Generation != s.Generation || r.State != model.CommitConfirmed:
+				return []wire.Message{configure(s)}
+			}
+		case wire.Outcome:
+			if m.Generation == s.Generation && m.Code == model.OutcomeApplied {
+				return []wire.Message{confirm(s)}
+			}
+		}
+		return nil
+	}
 }
 
 // words says what was heard in one line.

@@ -51,35 +51,39 @@ type pending struct {
 
 var errDamaged = errors.New("damaged")
 
-// openKey reads the device key, or makes one. A damaged one is set aside: this
-// is then a new device.
+// openKey reads the device key. A damaged one is set aside; the zero key says
+// that there is none.
 func (f files) openKey() (key session.PrivateKey, problem string, err error) {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return key, "", fmt.Errorf("making the state directory: %w", err)
 	}
 	b, err := system.ReadFile(f.key(), maxState)
-	if err == nil || errors.Is(err, system.ErrUnusable) {
-		if err == nil {
-			key, err = session.ParsePrivateKey(b)
-		}
-		if err == nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return key, "", nil
+	case err != nil && !errors.Is(err, system.ErrUnusable):
+		return key, "", fmt.Errorf("reading the device key: %w", err)
+	case err == nil:
+		if key, err := session.ParsePrivateKey(b); err == nil {
 			return key, "", nil
 		}
-		// What is wrong with it is not repeated: it is a secret.
-		problem = "the device key was damaged; it was set aside, and this is a new device"
-		if err := system.SetAside(f.key()); err != nil {
-			return key, "", fmt.Errorf("setting the damaged device key aside: %w", err)
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return key, "", fmt.Errorf("reading the device key: %w", err)
 	}
-	if key, err = session.GeneratePrivateKey(); err != nil {
-		return key, "", fmt.Errorf("making a device key: %w", err)
+	// What is wrong with it is not repeated: it is a secret.
+	if err := system.SetAside(f.key()); err != nil {
+		return key, "", fmt.Errorf("setting the damaged device key aside: %w", err)
+	}
+	return key, "the device key was damaged; it was set aside, and this is a new device", nil
+}
+
+func (f files) makeKey() (session.PrivateKey, error) {
+	key, err := session.GeneratePrivateKey()
+	if err != nil {
+		return key, fmt.Errorf("making a device key: %w", err)
 	}
 	if err := system.WriteFile(f.key(), append(key.SecretText(), '\n'), 0o600); err != nil {
-		return key, "", fmt.Errorf("storing the device key: %w", err)
+		return key, fmt.Errorf("storing the device key: %w", err)
 	}
-	return key, problem, nil
+	return key, nil
 }
 
 // load reads a file of ours; a damaged one is set aside and said so.
