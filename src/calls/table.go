@@ -103,7 +103,8 @@ var Table = []Call{
 	{
 		Name: "pair", Daemon: Configurator, Words: []string{"pair"},
 		Args: []Arg{{Name: "for", Kind: Duration, Value: "TIME", Default: 2 * time.Minute, check: isWindow,
-			Help: "how long the window stays open, 10s to 10m"}},
+			Help: "how long the window stays open, 10s to 10m"},
+			{Name: "wps", Kind: Bool, Help: "as the router's WPS button asks: only where option wps allows it"}},
 		Help:    "Open the pairing window: the one device that asks is let in without digits. When two ask, none is.",
 		Example: "homeconf pair --for 2m", Result: PairResult{},
 	},

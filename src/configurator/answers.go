@@ -58,6 +58,9 @@ func (c *Configurator) answer(name string, args calls.Args) (any, error) {
 	case "device_set":
 		return c.choose(id, args)
 	case "pair":
+		if args.Bool("wps") && !c.opts.Configurator.WPS {
+			return nil, calls.Errorf(calls.PermissionDenied, "the WPS button opens no pairing window: option wps is off")
+		}
 		c.openWindow(args.Duration("for"))
 		return c.pairing(), nil
 	case "pair_close":

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -281,6 +282,12 @@ func (c *Configurator) reloaded(opts *options.Options, err error) {
 	c.note("options", nil)
 	if c.cfg.Interface != "" {
 		opts.Configurator.Interface = c.cfg.Interface
+	}
+	if reflect.DeepEqual(opts, c.opts) {
+		// The firewall's include asks for this whenever the firewall was
+		// reloaded: what is missing is put back, and nobody hears of it.
+		c.touch()
+		return
 	}
 	c.tell("options.read", "", "person", "The settings were read again.")
 	switch {

@@ -68,16 +68,17 @@ func facts() model.Network {
 // sim is a home in one process: a real configurator, real agents, real
 // sessions; the gateway, the devices and the segment are in memory.
 type sim struct {
-	t    *testing.T
-	dir  string
-	seg  *link.Segment
-	gw   *gateway.Memory
-	fs   inventory.FS
-	lan  quietLAN
-	log  *slog.Logger
-	c    *Configurator
-	stop func()
-	box  []*simBox
+	t      *testing.T
+	dir    string
+	seg    *link.Segment
+	gw     *gateway.Memory
+	fs     inventory.FS
+	lan    quietLAN
+	reload <-chan struct{}
+	log    *slog.Logger
+	c      *Configurator
+	stop   func()
+	box    []*simBox
 }
 
 type simBox struct {
@@ -108,7 +109,7 @@ func newSim(t *testing.T, o link.SegmentOptions) *sim {
 func (s *sim) startHome(ctx context.Context) {
 	s.t.Helper()
 	port := s.seg.Attach(link.MAC{2, 0, 0, 0, 0, 1})
-	c, err := New(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), Log: s.log, FS: s.fs, Gateway: s.gw, Prober: s.lan,
+	c, err := New(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), Log: s.log, FS: s.fs, Gateway: s.gw, Reload: s.reload, Prober: s.lan,
 		Link: func(ctx context.Context, use func(context.Context, link.Port) error) error { return use(ctx, port) },
 		Sightings: func(ctx context.Context, _ func([]sighting.Evidence)) error {
 			<-ctx.Done()

@@ -52,6 +52,8 @@ type Configurator struct {
 	DownMbps        uint32
 	UpMbps          uint32
 	ReloadCommand   string
+	WPS             bool
+	Reinstall       bool // read by the boot script /etc/init.d/homeconf-reinstall
 	LogLevel        string
 }
 

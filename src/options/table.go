@@ -30,6 +30,8 @@ var Table = []Option{
 	one("configurator", "download", rate, "0", "What your line carries towards you, in Mbit/s; 0: not said.", func(o *Options) *uint32 { return &o.Configurator.DownMbps }),
 	one("configurator", "upload", rate, "0", "What your line carries away from you, in Mbit/s; 0: not said.", func(o *Options) *uint32 { return &o.Configurator.UpMbps }),
 	one("configurator", "reload_command", command, "", "A program that reloads the service of the UCI package given to it, where nothing watches the configuration folder.", func(o *Options) *string { return &o.Configurator.ReloadCommand }),
+	one("configurator", "wps", boolean, "0", "Whether the router's WPS button opens the pairing window.", func(o *Options) *bool { return &o.Configurator.WPS }),
+	one("configurator", "reinstall", boolean, "0", "Whether homeconf is installed again by itself after a sysupgrade, which keeps settings and removes packages.", func(o *Options) *bool { return &o.Configurator.Reinstall }),
 	one("configurator", "log_level", level, "info", "How much is logged.", func(o *Options) *string { return &o.Configurator.LogLevel }),
 
 	one("agent", "enabled", boolean, "1", "Whether the agent runs.", func(o *Options) *bool { return &o.Agent.Enabled }),
