@@ -59,6 +59,7 @@ func (r *Router) Facts(ctx context.Context) (model.Network, error) {
 		return fail(err)
 	}
 	n.Rates = r.rates(links, n.WAN)
+	n.Firewall = r.firewall()
 	n.Offloading = gwuci.Offloading(r.lenient("firewall"))
 	if n.Multicast, err = r.multicastFact(n.WAN); err != nil {
 		return fail(err)

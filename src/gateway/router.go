@@ -34,6 +34,8 @@ type Config struct {
 
 	IPTables  string // program: "iptables", or one of its variants
 	IGMPProxy string // program; normally igmpproxy, in PATH or /usr/sbin
+	NFT       string // program "nft"
+	Root      string // "/", where programs and folders of the system are
 	Proc      string // "/proc"
 	Sys       string // "/sys"
 
@@ -74,6 +76,8 @@ func New(c Config) (*Router, error) {
 	c.LANDevice = cmp.Or(c.LANDevice, "br-lan")
 	c.LANNetwork = cmp.Or(c.LANNetwork, "lan")
 	c.WANNetwork = cmp.Or(c.WANNetwork, "wan")
+	c.NFT = cmp.Or(c.NFT, "nft")
+	c.Root = cmp.Or(c.Root, "/")
 	c.Proc = cmp.Or(c.Proc, "/proc")
 	c.Sys = cmp.Or(c.Sys, "/sys")
 	if c.Reloader == nil {

@@ -45,7 +45,7 @@ func (r *Router) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	change := Change{Findings: append(findings, r.findHidden("dhcp")...)}
 	allowed.Multicast = r.admitProxy(allowed.Multicast, &change)
 
-	writers := []writer{r.hostWriter(allowed), r.proxyWriter(allowed), r.markWriter(allowed, &change), {
+	writers := []writer{r.hostWriter(allowed), r.proxyWriter(allowed), r.markWriter(allowed, &change), r.uciMarkWriter(allowed), {
 		name:  "ledger",
 		write: func(context.Context) ([]Step, error) { return nil, r.ledger.write(objects(allowed)) },
 		undo:  func(context.Context) error { return nil }, // the next Set writes what is then there
@@ -244,7 +244,7 @@ func (r *Router) markWriter(allowed model.GatewayState, change *Change) writer {
 				return markSteps(before, after), nil
 			}()
 			if errors.Is(err, iptables.ErrUnsupported) {
-				if len(rules) > 0 {
+				if len(rules) > 0 && !r.marksByUCI() {
 					change.Findings = append(change.Findings, finding(FindingMarksUnsupported, "",
 						"traffic can't be marked on this gateway: "+err.Error(), "install the packages iptables-nft and iptables-mod-ipopt"))
 				}

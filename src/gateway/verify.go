@@ -27,6 +27,9 @@ func (r *Router) VerifyMarks(ctx context.Context, want model.GatewayState, ids .
 	if len(rules) == 0 {
 		return nil, nil
 	}
+	if r.marksByUCI() {
+		return r.verifyUCIMarks(ctx, want, ids)
+	}
 	t, err := r.tables()
 	var state iptables.State
 	if err == nil {

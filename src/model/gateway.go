@@ -57,9 +57,21 @@ type Network struct {
 	Neighbors    []Neighbor    `json:"Neighbors,omitempty"`
 	Ports        []BridgePort  `json:"Ports,omitempty"`
 	Rates        Rates         `json:"Rates"`
+	Firewall     Firewall      `json:"Firewall,omitempty"`
 	Offloading   bool          `json:"FlowOffloading"` // flows skip the mangle chains
 	Multicast    MulticastFact `json:"Multicast"`
 }
+
+// Firewall is what makes a gateway's packet rules.
+type Firewall string
+
+// The firewalls.
+const (
+	FirewallFW4      Firewall = "fw4"      // OpenWrt's, with nftables (from 22.03)
+	FirewallFW3      Firewall = "fw3"      // OpenWrt's, with iptables (to 21.02)
+	FirewallIPTables Firewall = "iptables" // none of OpenWrt's, but the program is there
+	FirewallNone     Firewall = "none"
+)
 
 // LAN is the home's side of the gateway.
 type LAN struct {

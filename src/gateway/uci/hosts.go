@@ -40,6 +40,7 @@ type Done struct {
 type Saved struct {
 	Package  string
 	sections []savedSection
+	ours     func(*file.Section) bool
 }
 
 type savedSection struct {
@@ -111,7 +112,7 @@ func SetHosts(ctx context.Context, dir file.Dir, before func() error, choose fun
 				s, have[r.Device] = l[0], l[1:]
 			} else {
 				var err error
-				if s, err = add(f, r.Device); err != nil {
+				if s, err = add(f, "host", r.Device); err != nil {
 					return err
 				}
 				op = Added
@@ -196,11 +197,11 @@ func fill(s *file.Section, r model.Reservation, done *[]Done, op Op) error {
 const maxSections = 1000
 
 // add makes a device's next section, under the first name that is free.
-func add(f *file.File, id model.DeviceID) (*file.Section, error) {
+func add(f *file.File, typ string, id model.DeviceID) (*file.Section, error) {
 	for n := range maxSections {
 		name := model.SectionName(id, n)
 		if _, taken := f.Section(name); !taken {
-			return f.Add("host", name)
+			return f.Add(typ, name)
 		}
 	}
 	return nil, fmt.Errorf("device %s has no section name left", id)
@@ -218,7 +219,7 @@ func ourHost(s *file.Section) bool {
 }
 
 func save(f *file.File, ours func(*file.Section) bool) Saved {
-	s := Saved{Package: f.Name()}
+	s := Saved{Package: f.Name(), ours: ours}
 	for _, sec := range f.Sections("") {
 		if ours(sec) {
 			s.sections = append(s.sections, savedSection{sec.Type(), sec.Name(), sec.Options()})
@@ -234,7 +235,7 @@ func (s Saved) Restore(ctx context.Context, dir file.Dir) error {
 	}
 	err := edit(ctx, dir, s.Package, nil, func(f *file.File) error {
 		for _, sec := range f.Sections("") {
-			if !ourHost(sec) && !ourProxy(sec) {
+			if !s.ours(sec) {
 				continue
 			}
 			if !slices.ContainsFunc(s.sections, func(o savedSection) bool { return o.name == sec.Name() && o.typ == sec.Type() }) {
