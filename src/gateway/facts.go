@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -61,7 +60,7 @@ func (r *Router) Facts(ctx context.Context) (model.Network, error) {
 	n.Rates = r.rates(links, n.WAN)
 	n.Firewall = r.firewall()
 	n.Offloading = gwuci.Offloading(r.lenient("firewall"))
-	if n.Multicast, err = r.multicastFact(n.WAN); err != nil {
+	if n.Multicast, err = r.multicastFact(); err != nil {
 		return fail(err)
 	}
 	return n, nil
@@ -234,46 +233,4 @@ func mbps(kbit uint64) uint32 {
 		return 1
 	}
 	return uint32(min(kbit/1000, 1<<31))
-}
-
-func (r *Router) multicastFact(wan model.WAN) (model.MulticastFact, error) {
-	f := model.MulticastFact{Installed: r.proxyInstalled()}
-	ours, others := gwuci.Proxies(r.lenient("igmpproxy"))
-	f.Configured = others.Complete() || ours.Complete()
-	f.Ours = !others.Complete() && ours.Complete()
-	p := others
-	if f.Ours {
-		p = ours
-	}
-	f.Upstream, f.Downstream = p.Upstream, p.Downstream
-	if !f.Configured {
-		f.Upstream = r.cfg.IPTVNetwork // where it should come from
-	}
-	vifs, err := r.kernel.VIFs()
-	if err != nil {
-		return f, fmt.Errorf("look at multicast routing: %w", err)
-	}
-	for _, v := range vifs {
-		f.Interfaces = append(f.Interfaces, v.Device)
-	}
-	if f.Installed {
-		if f.Running, err = r.kernel.Running("igmpproxy"); err != nil {
-			return f, fmt.Errorf("look for igmpproxy: %w", err)
-		}
-	}
-	return f, nil
-}
-
-// proxyInstalled looks where packages put the program.
-func (r *Router) proxyInstalled() bool {
-	if r.cfg.IGMPProxy != "" {
-		_, err := exec.LookPath(r.cfg.IGMPProxy)
-		return err == nil
-	}
-	for _, p := range []string{"igmpproxy", "/usr/sbin/igmpproxy"} {
-		if _, err := exec.LookPath(p); err == nil {
-			return true
-		}
-	}
-	return false
 }

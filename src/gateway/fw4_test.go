@@ -161,3 +161,10 @@ func load(script string) error {
 	}
 	return nil
 }
+
+func writeMode(t testing.TB, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -267,7 +267,7 @@ func TestSetAfterACrash(t *testing.T) {
 	for mask := range 8 {
 		d := newDesk(t)
 		var c Change
-		for i, w := range []writer{d.hostWriter(want), d.proxyWriter(want), d.markWriter(want, &c)} {
+		for i, w := range []writer{d.hostWriter(want), d.proxyWriter(want, "igmpproxy"), d.markWriter(want, &c)} {
 			if mask&(1<<i) == 0 {
 				continue
 			}

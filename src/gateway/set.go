@@ -45,7 +45,7 @@ func (r *Router) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	change := Change{Findings: append(findings, r.findHidden("dhcp")...)}
 	allowed.Multicast = r.admitProxy(allowed.Multicast, &change)
 
-	writers := []writer{r.hostWriter(allowed), r.proxyWriter(allowed), r.markWriter(allowed, &change), r.uciMarkWriter(allowed), {
+	writers := []writer{r.hostWriter(allowed), r.proxyWriter(allowed, gwuci.IGMPProxy), r.proxyWriter(allowed, gwuci.OMCProxy), r.markWriter(allowed, &change), r.uciMarkWriter(allowed), {
 		name:  "ledger",
 		write: func(context.Context) ([]Step, error) { return nil, r.ledger.write(objects(allowed)) },
 		undo:  func(context.Context) error { return nil }, // the next Set writes what is then there
@@ -140,65 +140,6 @@ func (r *Router) hostWriter(allowed model.GatewayState) writer {
 		},
 		undo: func(ctx context.Context) error { return saved.Restore(ctx, r.dir) },
 	}
-}
-
-// proxyWriter writes the igmpproxy package.
-func (r *Router) proxyWriter(allowed model.GatewayState) writer {
-	var saved gwuci.Saved
-	return writer{
-		name: WhatProxy,
-		write: func(ctx context.Context) ([]Step, error) {
-			firewall := r.lenient("firewall")
-			known := false
-			done, old, err := gwuci.SetProxy(ctx, r.dir, func() error { known = r.seen("igmpproxy"); return r.pending.begin("igmpproxy") }, allowed.Multicast,
-				func(network string) string { return gwuci.Zone(firewall, network) })
-			saved = old
-			if err != nil {
-				return nil, fmt.Errorf("write the IGMP proxy's configuration: %w", err)
-			}
-			if len(done) == 0 {
-				return nil, nil
-			}
-			if known {
-				r.wrote("igmpproxy")
-			}
-			s := Step{Action: Changed, What: WhatProxy, Text: "no path of ours"}
-			switch {
-			case allowed.Multicast == nil:
-				s.Action = Removed
-			default:
-				s.Text = proxyText(*allowed.Multicast)
-				if !slices.ContainsFunc(done, func(d gwuci.Done) bool { return d.Op != gwuci.Added }) {
-					s.Action = Added
-				}
-			}
-			return []Step{s}, nil
-		},
-		undo: func(ctx context.Context) error { return saved.Restore(ctx, r.dir) },
-	}
-}
-
-// admitProxy leaves the proxy out where it isn't there, or is somebody else's.
-func (r *Router) admitProxy(path *model.MulticastPath, change *Change) *model.MulticastPath {
-	if path == nil {
-		return nil
-	}
-	_, others := gwuci.Proxies(r.lenient("igmpproxy"))
-	switch {
-	case others.Covers(*path):
-		return nil
-	case others.Upstream != "" || len(others.Downstream) > 0:
-		change.Findings = append(change.Findings, finding(FindingProxyForeign, "",
-			fmt.Sprintf("igmpproxy is configured already, from %s to %s for senders in %s, and not by homeconf; IPTV would need it from %s to %s",
-				orNothing(others.Upstream), orNothing(strings.Join(others.Downstream, ", ")), orNothing(join(others.AltNets)), path.Upstream, path.Downstream),
-			"change /etc/config/igmpproxy, or remove its phyint sections so that homeconf writes its own"))
-		return nil
-	case !r.proxyInstalled():
-		change.Findings = append(change.Findings, proxyMissing())
-		return nil
-	}
-	change.Findings = append(change.Findings, r.findHidden("igmpproxy")...)
-	return path
 }
 
 // findHidden says when what we write has no effect: from OpenWrt 24.10 a file

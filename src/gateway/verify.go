@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,10 +120,10 @@ func (r *Router) multicastDevices(path *model.MulticastPath) (up, down string) {
 	upstream, downstream := r.cfg.WANNetwork, r.cfg.LANNetwork
 	if path != nil {
 		upstream, downstream = path.Upstream, path.Downstream
-	} else if ours, others := gwuci.Proxies(r.lenient("igmpproxy")); others.Complete() {
-		upstream = others.Upstream
-	} else if ours.Complete() {
-		upstream = ours.Upstream
+	} else if p := r.proxy(); p.others.Complete() {
+		upstream = p.others.Upstream
+	} else if p.ours.Complete() {
+		upstream = p.ours.Upstream
 	}
 	networks := gwuci.Networks(r.lenient("network"))
 	return r.deviceOf(networks, upstream), r.deviceOf(networks, downstream)
@@ -140,9 +141,10 @@ func (r *Router) checkProxy(vifs []multicast.VIF, up, down string) model.Check {
 	case len(have) > 0:
 		c.Seen = fmt.Sprintf("virtual interfaces %s, want %s and %s", strings.Join(have, ", "), orNothing(up), orNothing(down))
 	default:
-		c.Seen = "no virtual interfaces; igmpproxy is not running"
-		if running, err := r.kernel.Running("igmpproxy"); err == nil && running {
-			c.Seen = "igmpproxy is running, but has no virtual interfaces"
+		program := cmp.Or(r.proxy().program, gwuci.IGMPProxy)
+		c.Seen = "no virtual interfaces; " + program + " is not running"
+		if running, err := r.kernel.Running(program); err == nil && running {
+			c.Seen = program + " is running, but has no virtual interfaces"
 		}
 	}
 	return c

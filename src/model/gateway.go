@@ -145,6 +145,7 @@ type Rates struct {
 // MulticastFact is the state of the IGMP proxy.
 type MulticastFact struct {
 	Installed  bool     `json:"Installed"`
+	Program    string   `json:"Program,omitempty"` // "igmpproxy" or "omcproxy"
 	Running    bool     `json:"Running"`
 	Configured bool     `json:"Configured"` // an upstream and a downstream in UCI
 	Ours       bool     `json:"Ours"`       // that configuration was written by homeconf

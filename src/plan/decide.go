@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -183,10 +184,10 @@ func (p *planner) planMulticast() {
 		p.line("", WhatMulticast, "as it is", need+", and somebody has set the IGMP proxy up already")
 		if len(f.Downstream) > 0 && !slices.Contains(f.Downstream, n.LAN.Network) {
 			p.find(KindProxyLAN, "", "The IGMP proxy that somebody has set up does not send to "+quote(n.LAN.Network)+", so IPTV has no picture there.",
-				"Add the network to /etc/config/igmpproxy as a phyint with direction 'downstream'.")
+				addDownstream(f.Program))
 		}
 		if !f.Running {
-			p.find(KindProxyStopped, "", "The IGMP proxy is set up but does not run, so IPTV has no picture.", "Start it: /etc/init.d/igmpproxy restart")
+			p.find(KindProxyStopped, "", "The IGMP proxy is set up but does not run, so IPTV has no picture.", "Start it: /etc/init.d/"+cmp.Or(f.Program, "igmpproxy")+" restart")
 		}
 		return
 	case n.WAN.Network == "" || n.LAN.Network == "":
@@ -205,6 +206,13 @@ func (p *planner) planMulticast() {
 	}
 	p.line("", WhatMulticast, "IGMP proxy from "+up+" to "+n.LAN.Network, need)
 	p.out.Gateway.Multicast = &model.MulticastPath{Upstream: up, Downstream: n.LAN.Network, AltNets: alt, Reason: need}
+}
+
+func addDownstream(program string) string {
+	if program == "omcproxy" {
+		return "Add the network to /etc/config/omcproxy as a downlink."
+	}
+	return "Add the network to /etc/config/igmpproxy as a phyint with direction 'downstream'."
 }
 
 // lookAtHome says what in the home will not do, in plain words. Nothing is

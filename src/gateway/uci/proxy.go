@@ -53,7 +53,7 @@ func altNets(p model.MulticastPath) []netip.Prefix {
 
 func ourProxy(s *file.Section) bool {
 	switch s.Name() {
-	case sectionProxy, sectionUpstream, sectionDownstream:
+	case sectionProxy, sectionUpstream, sectionDownstream, sectionOMC:
 		return true
 	}
 	return false
@@ -87,37 +87,45 @@ func Proxies(f *file.File) (ours, others Proxy) {
 	return ours, others
 }
 
+// section is one section that should be there.
+type section struct {
+	typ, name string
+	set       []file.Option
+}
+
 // SetProxy makes our sections of igmpproxy the wanted ones; nil removes them.
 // Where somebody else has configured a way in or out, ours would be a second
 // one, which igmpproxy refuses: then none of ours stays. Zones are the firewall
 // zones of the two networks.
 func SetProxy(ctx context.Context, dir file.Dir, before func() error, want *model.MulticastPath, zones func(network string) string) ([]Done, Saved, error) {
+	return setSections(ctx, dir, IGMPProxy, before, func(f *file.File) []section {
+		_, others := Proxies(f)
+		if want == nil || others.Upstream != "" || len(others.Downstream) > 0 {
+			return nil
+		}
+		var list []section
+		if !slices.ContainsFunc(f.Sections("igmpproxy"), func(s *file.Section) bool { return !ourProxy(s) }) {
+			list = append(list, section{"igmpproxy", sectionProxy, []file.Option{{Name: "quickleave", Values: []string{"1"}}}})
+		}
+		var nets []string
+		for _, n := range altNets(*want) {
+			nets = append(nets, n.Masked().String())
+		}
+		return append(list,
+			section{"phyint", sectionUpstream, []file.Option{{Name: "network", Values: []string{want.Upstream}}, {Name: "zone", Values: []string{zones(want.Upstream)}},
+				{Name: "direction", Values: []string{"upstream"}}, {Name: "altnet", Values: nets, IsList: true}}},
+			section{"phyint", sectionDownstream, []file.Option{{Name: "network", Values: []string{want.Downstream}}, {Name: "zone", Values: []string{zones(want.Downstream)}},
+				{Name: "direction", Values: []string{"downstream"}}}})
+	})
+}
+
+// setSections makes our sections of a proxy's package the listed ones.
+func setSections(ctx context.Context, dir file.Dir, pkg string, before func() error, choose func(*file.File) []section) ([]Done, Saved, error) {
 	var done []Done
 	var saved Saved
-	err := edit(ctx, dir, "igmpproxy", before, func(f *file.File) error {
+	err := edit(ctx, dir, pkg, before, func(f *file.File) error {
 		done, saved = nil, save(f, ourProxy)
-		if _, others := Proxies(f); others.Upstream != "" || len(others.Downstream) > 0 {
-			want = nil
-		}
-		type sec struct {
-			typ, name string
-			set       []file.Option
-		}
-		var list []sec
-		if want != nil {
-			if !slices.ContainsFunc(f.Sections("igmpproxy"), func(s *file.Section) bool { return !ourProxy(s) }) {
-				list = append(list, sec{"igmpproxy", sectionProxy, []file.Option{{Name: "quickleave", Values: []string{"1"}}}})
-			}
-			var nets []string
-			for _, n := range altNets(*want) {
-				nets = append(nets, n.Masked().String())
-			}
-			list = append(list,
-				sec{"phyint", sectionUpstream, []file.Option{{Name: "network", Values: []string{want.Upstream}}, {Name: "zone", Values: []string{zones(want.Upstream)}},
-					{Name: "direction", Values: []string{"upstream"}}, {Name: "altnet", Values: nets, IsList: true}}},
-				sec{"phyint", sectionDownstream, []file.Option{{Name: "network", Values: []string{want.Downstream}}, {Name: "zone", Values: []string{zones(want.Downstream)}},
-					{Name: "direction", Values: []string{"downstream"}}}})
-		}
+		list := choose(f)
 		for _, w := range list {
 			op := Changed
 			s, ok := f.Section(w.name)
@@ -149,7 +157,7 @@ func SetProxy(ctx context.Context, dir file.Dir, before func() error, want *mode
 			}
 		}
 		for _, s := range f.Sections("") {
-			if name := s.Name(); ourProxy(s) && !slices.ContainsFunc(list, func(w sec) bool { return w.name == name }) {
+			if name := s.Name(); ourProxy(s) && !slices.ContainsFunc(list, func(w section) bool { return w.name == name }) {
 				f.Delete(s)
 				done = append(done, Done{Op: Removed, Section: name})
 			}
