@@ -1,13 +1,12 @@
 package configurator
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"slices"
+	"sort"
 	"time"
 
 	"homeconf/src/calls"
@@ -129,7 +128,7 @@ func (c *Configurator) status() calls.StatusResult {
 	for id, w := range c.waiting {
 		s.Waiting = append(s.Waiting, calls.WaitingDevice{ID: id, MAC: w.record.MACs[0], Way: w.asked.Way.String(), Digits: w.asked.Digits, Since: w.since})
 	}
-	slices.SortFunc(s.Waiting, func(a, b calls.WaitingDevice) int { return a.Since.Compare(b.Since) })
+	sort.Slice(s.Waiting, func(i, j int) bool { return s.Waiting[i].Since.Before(s.Waiting[j].Since) })
 	return s
 }
 
@@ -155,7 +154,7 @@ func (c *Configurator) everybody() []*model.Record {
 		l = append(l, w.record)
 	}
 	l = append(l, c.seenRecords()...)
-	slices.SortFunc(l, func(a, b *model.Record) int { return cmp.Compare(a.ID, b.ID) })
+	sort.Slice(l, func(i, j int) bool { return l[i].ID < l[j].ID })
 	return l
 }
 

@@ -2,7 +2,7 @@ package configurator
 
 import (
 	"slices"
-	"strings"
+	"sort"
 	"time"
 
 	"homeconf/src/model"
@@ -65,7 +65,7 @@ func (f *findings) of(id model.DeviceID) []model.Finding {
 }
 
 func sortFindings(l []model.Finding) {
-	slices.SortFunc(l, func(a, b model.Finding) int { return strings.Compare(a.ID, b.ID) })
+	sort.Slice(l, func(i, j int) bool { return l[i].ID < l[j].ID })
 }
 
 func (f *findings) has(kind string, id model.DeviceID) bool {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"homeconf/src/model"
@@ -60,7 +61,7 @@ func stateLines(s model.GatewayState) []line {
 	if p := s.Multicast; p != nil {
 		out = append(out, line{what: WhatProxy, text: proxyText(*p)})
 	}
-	slices.SortFunc(out, compareLines)
+	sort.Slice(out, func(i, j int) bool { return compareLines(out[i], out[j]) < 0 })
 	return slices.Compact(out)
 }
 

@@ -2,13 +2,13 @@ package inventory
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -166,7 +166,7 @@ func (s *Store) All() []*model.Record {
 	for _, r := range s.records {
 		out = append(out, r.Clone())
 	}
-	slices.SortFunc(out, func(a, b *model.Record) int { return cmp.Compare(a.ID, b.ID) })
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
 	return out
 }
 

@@ -2,7 +2,7 @@ package plan
 
 import (
 	"net/netip"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -179,7 +179,7 @@ func currentAddresses(r *model.Record) []netip.Addr {
 			out = append(out, a.Unmap())
 		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
+	sortAddrs(out)
 	return out
 }
 
@@ -237,7 +237,13 @@ func (p *planner) listProbes() {
 			p.out.Probe = append(p.out.Probe, a)
 		}
 	}
-	slices.SortFunc(p.out.Probe, netip.Addr.Compare)
+	sortAddrs(p.out.Probe)
+}
+
+// sortAddrs, as all sorting here, is not slices.SortFunc: that is compiled anew
+// for each type, which a router's flash has no room for.
+func sortAddrs(s []netip.Addr) {
+	sort.Slice(s, func(i, j int) bool { return s[i].Less(s[j]) })
 }
 
 // nameReservations gives each reservation a host name that no other has.

@@ -154,7 +154,7 @@ func groups(in []netip.Addr) []netip.Addr {
 			out = append(out, g)
 		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
+	sortAddrs(out)
 	out = slices.Compact(out)
 	return out[:min(len(out), maxGroups)]
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"homeconf/src/model"
@@ -68,8 +69,9 @@ func newPlanner(in Input) *planner {
 	for i := range in.Network.Reservations {
 		p.hosts = append(p.hosts, &in.Network.Reservations[i])
 	}
-	slices.SortFunc(p.hosts, func(a, b *model.HostEntry) int {
-		return cmp.Or(strings.Compare(a.Section, b.Section), a.Address.Compare(b.Address), slices.CompareFunc(a.MACs, b.MACs, compareMACs))
+	sort.Slice(p.hosts, func(i, j int) bool {
+		a, b := p.hosts[i], p.hosts[j]
+		return cmp.Or(strings.Compare(a.Section, b.Section), a.Address.Compare(b.Address), slices.CompareFunc(a.MACs, b.MACs, compareMACs)) < 0
 	})
 	p.space = newSpace(in.Network.LAN.Prefix, in.Network.Pool, in.Policy.Exclude)
 	p.collectClaims()
@@ -93,15 +95,16 @@ func (p *planner) sortRecords() {
 		p.find(KindRecord, "", "the database holds "+count(strange, "record")+" without a proper device id, which is left alone.",
 			"see `homeconf device list`, and delete what should not be there")
 	}
-	slices.SortFunc(p.records, func(a, b *model.Record) int {
-		if c := strings.Compare(string(a.ID), string(b.ID)); c != 0 {
-			return c
+	sort.Slice(p.records, func(i, j int) bool {
+		a, b := p.records[i], p.records[j]
+		if a.ID != b.ID {
+			return a.ID < b.ID
 		}
 		// Two records of one device can only come from a mistake of the
 		// caller; which of them counts must not hang on the order.
 		aj, _ := json.Marshal(a)
 		bj, _ := json.Marshal(b)
-		return strings.Compare(string(aj), string(bj))
+		return string(aj) < string(bj)
 	})
 	p.records = slices.CompactFunc(p.records, func(a, b *model.Record) bool { return a.ID == b.ID })
 }
@@ -126,11 +129,12 @@ func (p *planner) findOwners() {
 		return 2
 	}
 	byClaim := slices.Clone(p.records)
-	slices.SortStableFunc(byClaim, func(a, b *model.Record) int {
+	sort.SliceStable(byClaim, func(i, j int) bool {
+		a, b := byClaim[i], byClaim[j]
 		if c := rank(a) - rank(b); c != 0 {
-			return c
+			return c < 0
 		}
-		return a.FirstSeen.Compare(b.FirstSeen)
+		return a.FirstSeen.Before(b.FirstSeen)
 	})
 	claim := func(m model.MAC, id model.DeviceID) {
 		if _, taken := p.owner[m]; !taken && p.station(m) {
@@ -170,7 +174,7 @@ func (p *planner) findMACs(d *device) {
 			d.macs = append(d.macs, m)
 		}
 	}
-	slices.SortFunc(d.macs, compareMACs)
+	sort.Slice(d.macs, func(i, j int) bool { return compareMACs(d.macs[i], d.macs[j]) < 0 })
 }
 
 func compareMACs(a, b model.MAC) int { return slices.Compare(a[:], b[:]) }
@@ -192,11 +196,9 @@ func (p *planner) find(kind string, id model.DeviceID, text, step string) {
 
 // finish puts findings in order: the home's first, then by device.
 func (p *planner) finish() Plan {
-	slices.SortStableFunc(p.out.Findings, func(a, b model.Finding) int {
-		if c := strings.Compare(string(a.Device), string(b.Device)); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
+	sort.SliceStable(p.out.Findings, func(i, j int) bool {
+		a, b := &p.out.Findings[i], &p.out.Findings[j]
+		return a.Device < b.Device || a.Device == b.Device && a.ID < b.ID
 	})
 	return p.out
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"sort"
 
 	"homeconf/src/model"
 )
@@ -106,17 +107,12 @@ func newCatalog(configured map[string]model.Profile) catalog {
 	for name := range configured {
 		names = append(names, name)
 	}
-	slices.SortFunc(names, func(a, b string) int {
+	sort.Slice(names, func(i, j int) bool {
+		a, b := names[i], names[j]
 		if builtinNames[a] != builtinNames[b] {
-			if builtinNames[b] {
-				return -1
-			}
-			return 1
+			return builtinNames[b]
 		}
-		if a < b {
-			return -1
-		}
-		return 1
+		return a < b
 	})
 	for _, name := range names {
 		p := tidy(name, configured[name])

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -128,14 +129,15 @@ func arrange(all []Evidence, own map[model.MAC]bool) []Evidence {
 		for _, r := range ranks {
 			order = append(order, r)
 		}
-		slices.SortFunc(order, func(a, b *rank) int {
-			if a.unnamed != b.unnamed {
-				if b.unnamed {
-					return -1
-				}
-				return 1
+		sort.Slice(order, func(i, j int) bool {
+			a, b := order[i], order[j]
+			switch {
+			case a.unnamed != b.unnamed:
+				return b.unnamed
+			case a.youngest != b.youngest:
+				return a.youngest < b.youngest
 			}
-			return cmp.Or(cmp.Compare(a.youngest, b.youngest), slices.Compare(a.mac[:], b.mac[:]))
+			return slices.Compare(a.mac[:], b.mac[:]) < 0
 		})
 		for _, r := range order[maxDevices:] {
 			delete(ranks, r.mac)
@@ -145,7 +147,7 @@ func arrange(all []Evidence, own map[model.MAC]bool) []Evidence {
 	for i := range all {
 		all[i].age = 0 // it would make every look differ from the last
 	}
-	slices.SortFunc(all, compare)
+	sort.Slice(all, func(i, j int) bool { return compare(all[i], all[j]) < 0 })
 	return slices.Compact(all)
 }
 
@@ -196,7 +198,7 @@ func Merge(all []Evidence) map[model.MAC]model.Sighting {
 		out[e.MAC] = s
 	}
 	for m, s := range out {
-		slices.SortFunc(s.Addrs, compareAddrs)
+		sort.Slice(s.Addrs, func(i, j int) bool { return compareAddrs(s.Addrs[i], s.Addrs[j]) < 0 })
 		slices.Sort(s.Sources)
 		s.Guess, s.GuessReason = Guess(s.HostName)
 		out[m] = s

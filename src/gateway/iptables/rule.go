@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -49,8 +50,9 @@ func Rules(marks []model.Mark, lan string) []Rule {
 		order[c] = i
 	}
 	sorted := slices.Clone(marks)
-	slices.SortStableFunc(sorted, func(a, b model.Mark) int {
-		return cmp.Or(cmp.Compare(order[a.Class], order[b.Class]), cmp.Compare(a.Device, b.Device), a.Address.Compare(b.Address))
+	sort.SliceStable(sorted, func(i, j int) bool {
+		a, b := sorted[i], sorted[j]
+		return cmp.Or(order[a.Class]-order[b.Class], strings.Compare(string(a.Device), string(b.Device)), a.Address.Compare(b.Address)) < 0
 	})
 	var out []Rule
 	at := map[netip.Addr]int{}
@@ -74,7 +76,7 @@ func Rules(marks []model.Mark, lan string) []Rule {
 			put(g, lan, m, dscp)
 		}
 	}
-	slices.SortFunc(out, func(a, b Rule) int { return a.Dst.Compare(b.Dst) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Dst.Less(out[j].Dst) })
 	return out
 }
 

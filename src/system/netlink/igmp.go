@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 
 	"homeconf/src/system"
@@ -52,7 +53,7 @@ func parseIGMP(b []byte, ifname string) ([]netip.Addr, error) {
 			}
 		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
+	sort.Slice(out, func(i, j int) bool { return out[i].Less(out[j]) })
 	return out, sc.Err()
 }
 

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -37,8 +37,8 @@ func (d *Device) Report(ctx context.Context) (model.Report, error) {
 		return model.Report{}, fmt.Errorf("listing interfaces: %w", err)
 	}
 	// The managed interface comes first, so that no bound cuts it off.
-	slices.SortStableFunc(links, func(a, b nl.Link) int {
-		return rank(a.Attrs().Name, d.c.Interface) - rank(b.Attrs().Name, d.c.Interface)
+	sort.SliceStable(links, func(i, j int) bool {
+		return rank(links[i].Attrs().Name, d.c.Interface) < rank(links[j].Attrs().Name, d.c.Interface)
 	})
 	r := model.Report{Managed: d.c.Interface, Backend: "netlink",
 		Capabilities: []model.Capability{model.CanStaticIPv4, model.CanDHCPv4}}
@@ -96,7 +96,7 @@ func (d *Device) describe(l nl.Link, own ledger) model.Interface {
 			i.Addresses = append(i.Addresses, model.Address{Prefix: p, Type: howGot(p, x.Flags, own, a.Name == d.c.Interface)})
 		}
 	}
-	slices.SortFunc(i.Addresses, func(a, b model.Address) int { return a.Prefix.Addr().Compare(b.Prefix.Addr()) })
+	sort.Slice(i.Addresses, func(a, b int) bool { return i.Addresses[a].Prefix.Addr().Less(i.Addresses[b].Prefix.Addr()) })
 	return i
 }
 
