@@ -89,7 +89,9 @@ type Configurator struct {
 	mc        multicast
 	given     map[netip.Addr]given
 	conflicts map[netip.Addr]*time.Timer // that end the finding
-	leave     *leaving                   // the home is being left; nil otherwise
+	contested map[netip.Addr]bool        // that our device has to leave
+	moved     map[model.DeviceID]time.Time
+	leave     *leaving // the home is being left; nil otherwise
 
 	// Not of the loop.
 	members memberSet
@@ -125,7 +127,7 @@ func New(cfg Config) (*Configurator, error) {
 		cfg: cfg, log: cfg.Log, box: newMailbox(), count: &session.Counters{},
 		peers: map[model.DeviceID]*member{}, waiting: map[model.DeviceID]*waiting{}, seen: map[model.DeviceID]*model.Record{},
 		findings: newFindings(), probes: newProbes(), checks: map[model.DeviceID][]model.Check{},
-		conflicts: map[netip.Addr]*time.Timer{}, ending: make(chan error, 1),
+		conflicts: map[netip.Addr]*time.Timer{}, contested: map[netip.Addr]bool{}, moved: map[model.DeviceID]time.Time{}, ending: make(chan error, 1),
 	}
 	c.work.init()
 	c.useOptions(opts)

@@ -3,6 +3,7 @@ package configurator
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -33,14 +34,39 @@ func (c *Configurator) addressHeard(a netip.Addr, mac model.MAC) {
 		end.Reset(busyLife)
 		return
 	}
+	step := fmt.Sprintf("%s gets another address. Set the device at %s to DHCP.", g.name, mac)
+	if now.Sub(c.moved[g.id]) >= busyLife {
+		c.contested[a], c.moved[g.id] = true, now
+		c.touch()
+	} else {
+		// Whoever forges ARP must not drive a device from place to place.
+		step = fmt.Sprintf("%s had to move a moment ago and stays. Set the device at %s to DHCP, or unplug it.", g.name, mac)
+	}
 	source := "conflict:" + a.String()
 	c.note(source, []model.Finding{{ID: "address.conflict:" + a.String(), Kind: "address.conflict", Device: g.id,
-		Text: fmt.Sprintf("%s has the address %s, and a device at %s uses it too.", g.name, a, mac),
-		Step: fmt.Sprintf("Set the other device to DHCP, or give this one another address: homeconf device set %s --address ADDRESS", g.id)}})
+		Text: fmt.Sprintf("%s has the address %s, and a device at %s uses it too.", g.name, a, mac), Step: step}})
 	c.conflicts[a] = c.after(busyLife, func() {
 		delete(c.conflicts, a)
+		delete(c.contested, a)
 		c.note(source, nil)
 	})
+}
+
+// undisputed takes out of what the plan is told that somebody else is at an
+// address of ours, unless the plan shall move the device away from there.
+func (c *Configurator) undisputed(busy map[netip.Addr]model.MAC, n *model.Network) {
+	stays := func(a netip.Addr) bool {
+		_, ours := c.given[a]
+		return ours && !c.contested[a]
+	}
+	maps.DeleteFunc(busy, func(a netip.Addr, _ model.MAC) bool { return stays(a) })
+	var others []model.Neighbor
+	for _, b := range n.Neighbors {
+		if !stays(b.Address) {
+			others = append(others, b)
+		}
+	}
+	n.Neighbors = others
 }
 
 // maxHeard bounds what ARP may have told before the loop hears of it.

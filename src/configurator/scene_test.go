@@ -26,6 +26,7 @@ import (
 type quietLAN struct {
 	busy   map[netip.Addr]model.MAC
 	owners func(netip.Addr) (model.MAC, bool)
+	speaks <-chan arpPair // what is heard on it
 }
 
 func (q quietLAN) Probe(ctx context.Context, addrs []netip.Addr) (map[netip.Addr]model.MAC, error) {
@@ -50,9 +51,15 @@ func (q quietLAN) Resolve(_ context.Context, a netip.Addr) (model.MAC, error) {
 	return model.MAC{}, fmt.Errorf("nobody answers for %s", a)
 }
 
-func (q quietLAN) Watch(ctx context.Context, _ func(netip.Addr, model.MAC)) error {
-	<-ctx.Done()
-	return nil
+func (q quietLAN) Watch(ctx context.Context, heard func(netip.Addr, model.MAC)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case p := <-q.speaks:
+			heard(p.addr, p.mac)
+		}
+	}
 }
 
 func facts() model.Network {
@@ -68,17 +75,21 @@ func facts() model.Network {
 // sim is a home in one process: a real configurator, real agents, real
 // sessions; the gateway, the devices and the segment are in memory.
 type sim struct {
-	t      *testing.T
-	dir    string
-	seg    *link.Segment
-	gw     *gateway.Memory
-	fs     inventory.FS
-	lan    quietLAN
-	reload <-chan struct{}
-	log    *slog.Logger
-	c      *Configurator
-	stop   func()
-	box    []*simBox
+	t    *testing.T
+	dir  string
+	seg  *link.Segment
+	gw   *gateway.Memory
+	fs   inventory.FS
+	lan  quietLAN
+	log  *slog.Logger
+	c    *Configurator
+	stop func()
+	box  []*simBox
+
+	reload chan struct{}
+	speaks chan arpPair
+	see    chan []sighting.Evidence
+	plugs  *link.SegmentPort // the gateway's
 }
 
 type simBox struct {
@@ -91,7 +102,9 @@ type simBox struct {
 
 func newSim(t *testing.T, o link.SegmentOptions) *sim {
 	dir := t.TempDir()
-	s := &sim{t: t, dir: dir, seg: link.NewSegment(o), gw: gateway.NewMemory(facts()), fs: inventory.InMemory(), log: slog.New(slog.DiscardHandler)}
+	s := &sim{t: t, dir: dir, seg: link.NewSegment(o), gw: gateway.NewMemory(facts()), fs: inventory.InMemory(), log: slog.New(slog.DiscardHandler),
+		reload: make(chan struct{}), speaks: make(chan arpPair), see: make(chan []sighting.Evidence)}
+	s.lan.speaks = s.speaks
 	if os.Getenv("SIM_LOG") != "" {
 		s.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
@@ -108,12 +121,20 @@ func newSim(t *testing.T, o link.SegmentOptions) *sim {
 
 func (s *sim) startHome(ctx context.Context) {
 	s.t.Helper()
-	port := s.seg.Attach(link.MAC{2, 0, 0, 0, 0, 1})
-	c, err := New(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), Log: s.log, FS: s.fs, Gateway: s.gw, Reload: s.reload, Prober: s.lan,
-		Link: func(ctx context.Context, use func(context.Context, link.Port) error) error { return use(ctx, port) },
-		Sightings: func(ctx context.Context, _ func([]sighting.Evidence)) error {
-			<-ctx.Done()
-			return nil
+	s.plugs = s.seg.Attach(link.MAC{2, 0, 0, 0, 0, 1})
+	port := s.plugs
+	c, err := New(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), Log: s.log, FS: s.fs, Gateway: s.gw, Prober: s.lan,
+		Reload: s.reload,
+		Link:   func(ctx context.Context, use func(context.Context, link.Port) error) error { return use(ctx, port) },
+		Sightings: func(ctx context.Context, tell func([]sighting.Evidence)) error {
+			for {
+				select {
+				case <-ctx.Done():
+					return nil
+				case e := <-s.see:
+					tell(e)
+				}
+			}
 		}})
 	if err != nil {
 		s.t.Fatal(err)

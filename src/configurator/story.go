@@ -17,6 +17,9 @@ import (
 const (
 	// deadline is how long an agent keeps settings that nobody confirmed.
 	deadline = 10 * time.Second
+	// answerTime is when a device that was asked must have been confirmed, or
+	// have gone back and said so.
+	answerTime = 3 * deadline
 	// maxTries bounds how often settings are asked that the device undoes.
 	maxTries = 4
 )
@@ -217,6 +220,21 @@ func (c *Configurator) askNow(who *member, r *model.Record) {
 	}
 	c.cfg.Step("configure.sent")
 	c.tell("device.asked", r.ID, "plan", fmt.Sprintf("%s was asked to use %s.", r.Name(), inWords(*r.Desired)))
+	id, generation := r.ID, r.Desired.Generation
+	who.later(c.after(answerTime, func() {
+		now, ok := c.store.Get(id)
+		if ok && c.peers[id] == who && who.asked == generation && generationOf(now.Desired) == generation && now.Confirmed != generation {
+			c.undone(who, now, model.Outcome{Generation: generation, Reason: fmt.Sprintf("it gave no answer within %v", answerTime)})
+		}
+	}))
+}
+
+// later is what happens to a device next if it says nothing.
+func (m *member) later(t *time.Timer) {
+	if m.again != nil {
+		m.again.Stop()
+	}
+	m.again = t
 }
 
 // 4. It answers.
@@ -282,6 +300,7 @@ func (c *Configurator) confirmed(who *member, r *model.Record, generation uint64
 		return
 	}
 	who.asked = generation
+	who.later(nil)
 	if r.Confirmed == generation {
 		return
 	}
@@ -301,6 +320,7 @@ func (c *Configurator) confirmed(who *member, r *model.Record, generation uint64
 func (c *Configurator) undone(who *member, r *model.Record, o model.Outcome) {
 	c.tell("device.undone", r.ID, "agent", fmt.Sprintf("%s did not keep %s: %s.", r.Name(), inWords(*r.Desired), o.Reason))
 	c.leaveRefused(r.ID, o.Reason)
+	who.later(nil)
 	if who.tries >= maxTries {
 		c.note("device:"+string(r.ID), []model.Finding{{Kind: "device.refuses", Device: r.ID,
 			Text: fmt.Sprintf("%s can't be configured: %s.", r.Name(), o.Reason),
@@ -309,12 +329,12 @@ func (c *Configurator) undone(who *member, r *model.Record, o model.Outcome) {
 	}
 	id, generation := r.ID, o.Generation
 	pause := time.Second << (2 * who.tries) // 4, 16, 64 s
-	who.again = c.after(pause, func() {
+	who.later(c.after(pause, func() {
 		now, ok := c.store.Get(id)
 		if ok && c.peers[id] == who && generationOf(now.Desired) == generation && now.Confirmed != generation {
 			c.askNow(who, now)
 		}
-	})
+	}))
 }
 
 func idOf(p *session.Peer) model.DeviceID { return model.IDOfKey(model.DeviceKey(p.Key())) }

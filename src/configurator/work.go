@@ -192,7 +192,9 @@ func (c *Configurator) probeAhead() {
 // planInput is the home as the plan sees it.
 func (c *Configurator) planInput() plan.Input {
 	busy, probed := c.probes.known(time.Now())
-	return plan.Input{Records: append(c.store.All(), c.seenRecords()...), Profiles: c.profiles, Network: c.net,
+	network := c.net
+	c.undisputed(busy, &network)
+	return plan.Input{Records: append(c.store.All(), c.seenRecords()...), Profiles: c.profiles, Network: network,
 		Busy: busy, Probed: probed, Policy: c.policy()}
 }
 
