@@ -76,7 +76,7 @@ const maxHeard = 256
 // mailbox what devices and people say.
 type arpHeard struct {
 	mu    sync.Mutex
-	pairs map[arpPair]bool
+	pairs []arpPair // none twice
 }
 
 type arpPair struct {
@@ -88,16 +88,19 @@ type arpPair struct {
 func (h *arpHeard) add(p arpPair) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.pairs == nil {
-		h.pairs = map[arpPair]bool{}
+	for _, q := range h.pairs {
+		if p == q {
+			return false
+		}
 	}
-	if len(h.pairs) < maxHeard {
-		h.pairs[p] = true
+	if len(h.pairs) >= maxHeard {
+		return false
 	}
+	h.pairs = append(h.pairs, p)
 	return len(h.pairs) == 1
 }
 
-func (h *arpHeard) take() map[arpPair]bool {
+func (h *arpHeard) take() []arpPair {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all := h.pairs
@@ -113,7 +116,7 @@ func (c *Configurator) watchAddresses(ctx context.Context) {
 				return
 			}
 			if !c.box.tell(func() {
-				for p := range c.arp.take() {
+				for _, p := range c.arp.take() {
 					c.addressHeard(p.addr, p.mac)
 				}
 			}) {

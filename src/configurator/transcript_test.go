@@ -34,7 +34,7 @@ func play(t *testing.T, conf string, f func(t *testing.T, s *story)) {
 		s := &story{sim: newSim(t, link.SegmentOptions{Seed: 1, Delay: 50 * time.Microsecond}), ctx: t.Context()}
 		s.options(conf)
 		s.startHome(s.ctx)
-		time.Sleep(time.Second)
+		time.Sleep(10 * time.Second) // it has said hello by then
 		s.told = len(s.events())
 		defer s.end()
 		f(t, s)

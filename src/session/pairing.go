@@ -156,7 +156,7 @@ func (p *Peer) Refuse() {
 			return
 		}
 		p.pushMessage(wire.Pair{Step: wire.PairRefused})
-		p.say(&wire.Record{Kind: wire.RecordClose})
+		p.say(&wire.Record{Kind: wire.RecordClose, Reason: wire.CloseRefused}) // which may come first
 		p.end(errRefused)
 	})
 }

@@ -195,8 +195,8 @@ func (p *Peer) frame(src link.MAC, f wire.Frame, now time.Time) {
 	before := p.t.ponged
 	msgs, err := t.handle(f, now)
 	switch {
-	case errors.Is(err, errGoodbye):
-		p.end(errGoodbye)
+	case errors.Is(err, errGoodbye), errors.Is(err, errRefused):
+		p.end(err)
 		return
 	case err != nil:
 		p.l.counters.add(DropTransport)

@@ -156,8 +156,8 @@ func (o *outgoing) splitAgain() {
 }
 
 // handle takes a frame. What it answers are the messages that are whole and in
-// order now. An error says why the frame was dropped; errGoodbye that the peer
-// has closed the session.
+// order now. An error says why the frame was dropped; errGoodbye or
+// errRefused that the peer has closed the session.
 func (t *transport) handle(f wire.Frame, now time.Time) ([][]byte, error) {
 	r, err := t.seal.open(f)
 	if err != nil {
@@ -178,6 +178,9 @@ func (t *transport) handle(f wire.Frame, now time.Time) ([][]byte, error) {
 	case wire.RecordPong:
 		t.ponged = r.Token
 	case wire.RecordClose:
+		if r.Reason == wire.CloseRefused {
+			return nil, errRefused
+		}
 		return nil, errGoodbye
 	}
 	return nil, nil

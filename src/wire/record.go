@@ -17,6 +17,12 @@ const (
 	RecordClose RecordKind = 5
 )
 
+// The reasons for a CLOSE.
+const (
+	CloseDone    = 0 // the session is over; another may follow
+	CloseRefused = 1 // a person said no: the agent asks no more for a while
+)
+
 func (k RecordKind) String() string {
 	switch k {
 	case RecordData:
@@ -60,7 +66,7 @@ type Record struct {
 	Acks  [MaxAckEntries]AckEntry
 
 	Token  uint64 // PING, and the PONG that answers it
-	Reason uint8  // CLOSE
+	Reason uint8  // CLOSE: CloseDone, CloseRefused; any other means the same as CloseDone
 }
 
 // AckEntry says which fragments of a message have arrived. Fragments is the
