@@ -2,8 +2,8 @@ package model
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
+	"strings"
 )
 
 // Category is a device category in the naming scheme of HTIP (TTC JJ-300.00),
@@ -39,12 +39,18 @@ func KnownCategories() []Category {
 	return c
 }
 
-var category = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,7}_[A-Za-z0-9]{1,22}$`)
+const (
+	capitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	alnum    = capitals + "abcdefghijklmnopqrstuvwxyz0123456789"
+)
 
 // ParseCategory checks the form of a category name. The empty name is
 // CategoryUnknown.
 func ParseCategory(s string) (Category, error) {
-	if s != "" && !category.MatchString(s) {
+	kind, name, _ := strings.Cut(s, "_")
+	ok := kind != "" && len(kind) <= 8 && only(kind[:1], capitals) && only(kind, alnum) &&
+		name != "" && len(name) <= 22 && only(name, alnum)
+	if s != "" && !ok {
 		return "", fmt.Errorf("device category %.40q: want a name such as %s or %s", s, CategorySTB, CategoryNAS)
 	}
 	return Category(s), nil

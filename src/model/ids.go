@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -88,10 +87,15 @@ func IDOfKey(k DeviceKey) DeviceID {
 // IDOfMAC is the id of a device without an agent: "m" and its MAC address.
 func IDOfMAC(m MAC) DeviceID { return DeviceID("m" + hex.EncodeToString(m[:])) }
 
-var deviceID = regexp.MustCompile(`^(d[0-9a-f]{10}|m[0-9a-f]{12})$`)
-
 // Valid says whether the id has the form that IDOfKey and IDOfMAC make.
-func (id DeviceID) Valid() bool { return deviceID.MatchString(string(id)) }
+func (id DeviceID) Valid() bool {
+	return len(id) == 11 && id[0] == 'd' && only(string(id[1:]), "0123456789abcdef") ||
+		len(id) == 13 && id[0] == 'm' && only(string(id[1:]), "0123456789abcdef")
+}
+
+// only says whether a text has no other characters than these. (regexp would
+// cost the binary 250 KB.)
+func only(s, these string) bool { return strings.Trim(s, these) == "" }
 
 // Agentless says whether the id was made from a MAC address.
 func (id DeviceID) Agentless() bool { return strings.HasPrefix(string(id), "m") }
@@ -100,13 +104,12 @@ func (id DeviceID) Agentless() bool { return strings.HasPrefix(string(id), "m") 
 // whose section it is; nothing else in UCI does.
 func SectionName(id DeviceID, n int) string { return fmt.Sprintf("hc_%s_%d", id, n) }
 
-var sectionName = regexp.MustCompile(`^hc_(d[0-9a-f]{10}|m[0-9a-f]{12})_([0-9]{1,3})$`)
-
 // SectionOwner reads a name that SectionName made.
 func SectionOwner(section string) (DeviceID, bool) {
-	m := sectionName.FindStringSubmatch(section)
-	if m == nil {
+	rest, ok := strings.CutPrefix(section, "hc_")
+	id, n, _ := strings.Cut(rest, "_")
+	if !ok || !DeviceID(id).Valid() || n == "" || len(n) > 3 || !only(n, "0123456789") {
 		return "", false
 	}
-	return DeviceID(m[1]), true
+	return DeviceID(id), true
 }
