@@ -66,5 +66,9 @@ func (a *Agent) status() calls.AgentStatusResult {
 	case a.digits.Code != "":
 		s.State = calls.AgentWaiting
 	}
+	s.NeedsCode = a.keep.Pin == nil && a.opts.Agent.Code != ""
+	if s.Problem == "" && a.digits.Stopped {
+		s.Problem = "The digits were shown ten times and nobody compared them. Restart the agent to have them shown again."
+	}
 	return s
 }

@@ -171,6 +171,23 @@ func isDigits(v any) error {
 	return nil
 }
 
+// isSetupCode is what the code can be at all; the configurator reads it. What was
+// typed is never repeated: it is a secret.
+func isSetupCode(v any) error {
+	s := v.(string)
+	if len(s) < 16 || len(s) > 128 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789- ") != "" {
+		return errors.New("want 16 to 64 letters and digits, with or without dashes")
+	}
+	return nil
+}
+
+func isCodeTime(v any) error {
+	if d := v.(time.Duration); d < time.Minute || d > 24*time.Hour {
+		return fmt.Errorf("%v: want 1m to 24h", d)
+	}
+	return nil
+}
+
 func isName(v any) error {
 	s := v.(string)
 	if len(s) > 64 {

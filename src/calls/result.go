@@ -115,6 +115,13 @@ type PairResult struct {
 	Way   string    `json:"way,omitempty"` // the configured way: "approve", "window", "code"
 	Open  bool      `json:"open"`
 	Until time.Time `json:"until,omitzero"`
+	Codes int       `json:"codes,omitempty"` // set-up codes that await their devices
+}
+
+// CodeResult says until when a set-up code awaits its device, never the code.
+type CodeResult struct {
+	Until time.Time `json:"until"`
+	Codes int       `json:"codes"` // that await their devices, this one included
 }
 
 // LeaveResult is what became of each device when the home was left.
@@ -155,11 +162,12 @@ type AgentStatusResult struct {
 	Interface     string            `json:"interface"`
 	MAC           model.MAC         `json:"mac,omitzero"`
 	LinkUp        bool              `json:"link_up"`
-	Device        model.DeviceID    `json:"device,omitempty"` // the id that the home knows it by
-	Digits        string            `json:"digits,omitempty"` // to compare, while a yes is awaited
-	Homes         int               `json:"homes"`            // heard while unpaired
-	Home          string            `json:"home,omitempty"`   // the pinned home key's fingerprint
-	Since         time.Time         `json:"since,omitzero"`   // of the session
+	Device        model.DeviceID    `json:"device,omitempty"`     // the id that the home knows it by
+	Digits        string            `json:"digits,omitempty"`     // to compare, while a yes is awaited
+	Homes         int               `json:"homes"`                // heard while unpaired
+	NeedsCode     bool              `json:"needs_code,omitempty"` // unpaired, and only the set-up code on its label pairs it
+	Home          string            `json:"home,omitempty"`       // the pinned home key's fingerprint
+	Since         time.Time         `json:"since,omitzero"`       // of the session
 	Info          model.DeviceInfo  `json:"info"`
 	Settings      *model.Settings   `json:"settings,omitempty"` // in force, when they are ours
 	Commit        model.CommitState `json:"commit,omitempty"`

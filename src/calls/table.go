@@ -109,8 +109,19 @@ var Table = []Call{
 		Example: "homeconf pair --for 2m", Result: PairResult{},
 	},
 	{
+		Name: "pair_code", Daemon: Configurator, Words: []string{"pair", "code"},
+		Args: []Arg{
+			{Name: "code", Kind: String, Required: true, Positional: true, Value: "CODE", check: isSetupCode,
+				Help: "the set-up code on the device's label, with or without its dashes"},
+			{Name: "for", Kind: Duration, Value: "TIME", Default: 10 * time.Minute, check: isCodeTime,
+				Help: "how long the device may take to come, 1m to 24h"},
+		},
+		Help:    "Enter the set-up code on a device's label: the device with it is let in without digits, once.",
+		Example: "homeconf pair code 7K3M-Q9TX-4W2B-HD8R --for 1h", Result: CodeResult{},
+	},
+	{
 		Name: "pair_close", Daemon: Configurator, Words: []string{"pair", "close"},
-		Help:    "Close the pairing window.",
+		Help:    "Close the pairing window, and forget the set-up codes that were entered.",
 		Example: "homeconf pair close", Result: PairResult{},
 	},
 	{

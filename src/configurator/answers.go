@@ -62,10 +62,18 @@ func (c *Configurator) answer(name string, args calls.Args) (any, error) {
 		}
 		c.openWindow(args.Duration("for"))
 		return c.pairing(), nil
+	case "pair_code":
+		if err := c.awaitCode(args.String("code"), args.Duration("for")); err != nil {
+			return nil, err
+		}
+		return calls.CodeResult{Until: time.Now().Add(args.Duration("for")), Codes: c.members.codesWait()}, nil
 	case "pair_close":
 		if c.window != nil {
 			c.closeWindow()
 			c.tell("pairing.closed", "", "person", "The pairing window was closed.")
+		}
+		if c.members.dropAllCodes() > 0 {
+			c.tell("pairing.codes-forgotten", "", "person", "The set-up codes that awaited their devices were forgotten.")
 		}
 		return c.pairing(), nil
 	case "finding_list":
@@ -140,7 +148,7 @@ func fingerprint(k [32]byte) string {
 }
 
 func (c *Configurator) pairing() calls.PairResult {
-	p := calls.PairResult{Way: string(c.opts.Configurator.Pairing), Open: c.window != nil}
+	p := calls.PairResult{Way: string(c.opts.Configurator.Pairing), Open: c.window != nil, Codes: c.members.codesWait()}
 	if c.window != nil {
 		p.Until = c.window.until
 	}

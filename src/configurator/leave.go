@@ -78,6 +78,7 @@ func (c *Configurator) beginLeave() {
 	l := &leaving{refused: map[model.DeviceID]string{}}
 	c.leave = l
 	c.closeWindow()
+	c.members.dropAllCodes()
 	c.tell("home.leaving", "", "person", "A person asked homeconf to leave: every agent is asked back to DHCP.")
 	if late := leaveCome - time.Since(c.since); late > 0 {
 		c.after(late, c.leaveOn)

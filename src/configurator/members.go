@@ -2,6 +2,7 @@ package configurator
 
 import (
 	"sync"
+	"time"
 
 	"homeconf/src/options"
 	"homeconf/src/session"
@@ -14,8 +15,17 @@ type memberSet struct {
 	mu   sync.Mutex
 	keys map[session.PublicKey]bool
 	way  wire.Way
-	code map[uint16][][]byte
+	code []enteredCode
 }
+
+// enteredCode is a set-up code whose device has not come yet.
+type enteredCode struct {
+	code  session.SetupCode
+	until time.Time
+}
+
+// maxCodes is how many set-up codes may await their devices.
+const maxCodes = 16
 
 func (m *memberSet) add(k session.PublicKey) {
 	m.mu.Lock()
@@ -51,24 +61,88 @@ func (m *memberSet) offered() wire.Way {
 	return m.way
 }
 
-// addCode keeps a set-up code that a person typed in.
-func (m *memberSet) addCode(discriminator uint16, psk []byte) {
+// addCode keeps a set-up code that a person typed in; the same one again waits
+// anew. False says that too many wait.
+func (m *memberSet) addCode(code session.SetupCode, until time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.code == nil {
-		m.code = map[uint16][][]byte{}
+	m.dropCode(func(e enteredCode) bool { return e.code == code })
+	if len(m.code) >= maxCodes {
+		return false
 	}
-	m.code[discriminator] = append(m.code[discriminator], psk)
+	m.code = append(m.code, enteredCode{code, until})
+	return true
 }
 
-func (m *memberSet) dropCodes() {
+// useCode forgets a code whose device has come: a code lets in one.
+func (m *memberSet) useCode(code session.SetupCode) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.code = nil
+	m.dropCode(func(e enteredCode) bool { return e.code == code })
 }
 
-func (m *memberSet) codes(discriminator uint16) [][]byte {
+// waitsFor says whether a code still awaits its device.
+func (m *memberSet) waitsFor(code session.SetupCode) bool {
+	for _, c := range m.codes(code.Discriminator()) {
+		if c == code {
+			return true
+		}
+	}
+	return false
+}
+
+// dropCodes forgets all codes that have waited until now, and says how many.
+func (m *memberSet) dropCodes(now time.Time) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.code[discriminator]
+	n := len(m.code)
+	m.dropCode(func(e enteredCode) bool { return !now.Before(e.until) })
+	return n - len(m.code)
+}
+
+// dropAllCodes forgets every code, and says how many.
+func (m *memberSet) dropAllCodes() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := len(m.code)
+	m.dropCode(func(enteredCode) bool { return true })
+	return n
+}
+
+// dropCode forgets the codes that gone says; the caller holds the lock.
+func (m *memberSet) dropCode(gone func(enteredCode) bool) {
+	keep := m.code[:0]
+	for _, e := range m.code {
+		if !gone(e) {
+			keep = append(keep, e)
+		}
+	}
+	clear(m.code[len(keep):])
+	m.code = keep
+}
+
+// codes are those that wait for a device with this discriminator.
+func (m *memberSet) codes(discriminator uint16) (l []session.SetupCode) {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.code {
+		if e.code.Discriminator() == discriminator && now.Before(e.until) {
+			l = append(l, e.code)
+		}
+	}
+	return l
+}
+
+// codesWait is how many codes await their devices.
+func (m *memberSet) codesWait() (n int) {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.code {
+		if now.Before(e.until) {
+			n++
+		}
+	}
+	return n
 }

@@ -8,6 +8,7 @@ import (
 	"homeconf/src/calls"
 	"homeconf/src/model"
 	"homeconf/src/session"
+	"homeconf/src/wire"
 )
 
 // waiting is a stranger whose digits are shown and who awaits a person's yes.
@@ -38,16 +39,33 @@ const settleTime = 2 * time.Second
 // strangerWaits is told by the session layer when a stranger has shown its digits.
 func (c *Configurator) strangerWaits(p *session.Peer, asked session.Waiting) {
 	id := model.IDOfKey(model.DeviceKey(p.Key()))
-	if r, ok := c.store.Get(id); ok && r.State == model.DeviceAdopted {
-		// The session layer admits members by itself; this one became a
-		// member between its question and now.
+	r, ok := c.store.Get(id)
+	member := ok && r.State == model.DeviceAdopted
+	if asked.Way == wire.WayCode && !c.members.waitsFor(asked.Code) && !member {
+		p.Refuse()
+		c.tell("pairing.refused", id, "configurator", "A device was turned away: its set-up code is not awaited any more.")
+		return
+	}
+	if member {
+		// The session layer admits members by itself, but those that come by
+		// a code; or this one became a member between its question and now.
+		c.members.useCode(asked.Code)
 		p.Admit(asked.Hash)
 		return
 	}
 	mac := model.MAC(p.MAC())
-	c.waiting[id] = &waiting{peer: p, asked: asked, since: time.Now(), record: &model.Record{
+	w := &waiting{peer: p, asked: asked, since: time.Now(), record: &model.Record{
 		ID: id, MACs: []model.MAC{mac}, State: model.DeviceWaiting, FirstSeen: time.Now()}}
+	c.waiting[id] = w
 	delete(c.seen, model.IDOfMAC(mac))
+	if asked.Way == wire.WayCode {
+		// Whoever typed the code has said yes, and the device has proven it.
+		if err := c.adopt(id, w, "code"); err != nil {
+			c.log.Error("device was not let in", "device", string(id), "err", err)
+			c.refuse(id, "it can't be stored")
+		}
+		return
+	}
 	c.tell("pairing.waiting", id, "agent", fmt.Sprintf("A device at %s asks to be let in.", mac))
 	if c.window != nil {
 		c.windowAsked(id)
@@ -101,6 +119,7 @@ func (c *Configurator) adopt(id model.DeviceID, w *waiting, cause string) error 
 	}
 	c.cfg.Step("adopt.stored")
 	c.members.add(w.peer.Key())
+	c.members.useCode(w.asked.Code)
 	delete(c.waiting, id)
 	c.tell("device.adopted", id, cause, "A device was let in.")
 	if err := w.peer.Admit(w.asked.Hash); err != nil {
@@ -145,7 +164,6 @@ func (c *Configurator) closeWindow() {
 		c.window.settle.Stop()
 	}
 	c.window = nil
-	c.members.dropCodes()
 }
 
 // windowAsked notes that a device asks while the window is open. Who asked and
@@ -181,4 +199,25 @@ func (c *Configurator) windowSettled(w *window) {
 			c.log.Error("device was not let in", "device", string(id), "err", err)
 		}
 	}
+}
+
+// awaitCode takes the set-up code of a device that is to come. It is kept in
+// memory only, until the device comes or the time is over.
+func (c *Configurator) awaitCode(text string, d time.Duration) error {
+	code, err := session.ParseSetupCode(text)
+	if err != nil {
+		return calls.Errorf(calls.InvalidArgument, "%w", err)
+	}
+	if !c.members.addCode(code, time.Now().Add(d)) {
+		return calls.Errorf(calls.Busy, "%d set-up codes await their devices already; `homeconf pair close` forgets them", maxCodes)
+	}
+	c.tell("pairing.code", "", "person", fmt.Sprintf("A set-up code was entered; its device may come within %v.", d))
+	c.after(d, func() {
+		if c.members.dropCodes(time.Now()) > 0 {
+			c.tell("pairing.code-expired", "", "configurator", "A set-up code was forgotten: no device with it came in time.",
+				"Enter it again once the device is plugged in.")
+		}
+	})
+	c.resp.Hello()
+	return nil
 }

@@ -95,7 +95,13 @@ func (c *Configurator) policy() plan.Policy {
 }
 
 // ways is what is offered to strangers.
-func (c *Configurator) ways() []wire.Way { return []wire.Way{c.members.offered()} }
+func (c *Configurator) ways() []wire.Way {
+	l := []wire.Way{c.members.offered()}
+	if l[0] != wire.WayCode && c.members.codesWait() > 0 {
+		l = append(l, wire.WayCode)
+	}
+	return l
+}
 
 // profilesOf lays the owner's profiles over the built-in ones.
 func profilesOf(o *options.Options) map[string]model.Profile {

@@ -78,6 +78,7 @@ type sim struct {
 	t    *testing.T
 	dir  string
 	seg  *link.Segment
+	port func(link.MAC) link.Port // plugs in
 	gw   *gateway.Memory
 	fs   inventory.FS
 	lan  quietLAN
@@ -105,6 +106,7 @@ func newSim(t *testing.T, o link.SegmentOptions) *sim {
 	s := &sim{t: t, dir: dir, seg: link.NewSegment(o), gw: gateway.NewMemory(facts()), fs: inventory.InMemory(), log: slog.New(slog.DiscardHandler),
 		reload: make(chan struct{}), speaks: make(chan arpPair), see: make(chan []sighting.Evidence)}
 	s.lan.speaks = s.speaks
+	s.port = func(mac link.MAC) link.Port { return s.seg.Attach(mac) }
 	if os.Getenv("SIM_LOG") != "" {
 		s.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
@@ -121,8 +123,8 @@ func newSim(t *testing.T, o link.SegmentOptions) *sim {
 
 func (s *sim) startHome(ctx context.Context) {
 	s.t.Helper()
-	s.plugs = s.seg.Attach(link.MAC{2, 0, 0, 0, 0, 1})
-	port := s.plugs
+	port := s.port(link.MAC{2, 0, 0, 0, 0, 1})
+	s.plugs, _ = port.(*link.SegmentPort)
 	c, err := New(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), Log: s.log, FS: s.fs, Gateway: s.gw, Prober: s.lan,
 		Reload: s.reload,
 		Link:   func(ctx context.Context, use func(context.Context, link.Port) error) error { return use(ctx, port) },
@@ -151,7 +153,10 @@ func (s *sim) startHome(ctx context.Context) {
 	s.stop = func() { cancel(); <-done }
 }
 
-func (s *sim) plug(ctx context.Context, n int) *simBox {
+func (s *sim) plug(ctx context.Context, n int) *simBox { return s.plugWith(ctx, n, "") }
+
+// plugWith plugs in a box that has more options.
+func (s *sim) plugWith(ctx context.Context, n int, options string) *simBox {
 	s.t.Helper()
 	b := &simBox{mac: link.MAC{2, 0, 0, 1, 0, byte(n)}, dir: filepath.Join(s.dir, fmt.Sprintf("box%d", n))}
 	b.dev = &system.Memory{Home: netip.MustParsePrefix("192.168.1.1/24"), Base: model.Report{HostName: "box", Managed: "eth0", Backend: "memory",
@@ -161,7 +166,7 @@ func (s *sim) plug(ctx context.Context, n int) *simBox {
 	if err := os.MkdirAll(conf, 0o755); err != nil {
 		s.t.Fatal(err)
 	}
-	text := fmt.Sprintf("config agent 'agent'\n\toption category 'AV_STB'\n\toption manufacturer 'Example'\n\toption model 'Box'\n\toption serial '%d'\n", n)
+	text := fmt.Sprintf("config agent 'agent'\n\toption category 'AV_STB'\n\toption manufacturer 'Example'\n\toption model 'Box'\n\toption serial '%d'\n%s", n, options)
 	if err := os.WriteFile(filepath.Join(conf, "homeconf"), []byte(text), 0o644); err != nil {
 		s.t.Fatal(err)
 	}
@@ -171,7 +176,7 @@ func (s *sim) plug(ctx context.Context, n int) *simBox {
 }
 
 func (s *sim) startBox(ctx context.Context, b *simBox) {
-	port := s.seg.Attach(b.mac)
+	port := s.port(b.mac)
 	a, err := agent.New(agent.Config{ConfigDir: filepath.Join(b.dir, "config"), StateDir: filepath.Join(b.dir, "state"), Interface: "eth0", Log: s.log, Device: b.dev,
 		Link:     func(ctx context.Context, use func(context.Context, link.Port) error) error { return use(ctx, port) },
 		Announce: func(context.Context, netip.Addr) error { return nil }})

@@ -2,11 +2,14 @@ package session
 
 import (
 	"crypto/ecdh"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 
 	"github.com/flynn/noise"
+
+	"homeconf/src/wire"
 )
 
 var (
@@ -102,6 +105,20 @@ type keys struct {
 func (k *keys) wipe() {
 	clear(k.send[:])
 	clear(k.receive[:])
+}
+
+// prologueOf binds the handshake to all that was said in the clear before it,
+// but not to MAC addresses, which repeaters rewrite:
+//
+//	"homeconf HCP" | version | pattern | way | discriminator u16 | agent's index u32 | instance | agent's nonce | home's nonce
+func prologueOf(h *wire.Handshake1) []byte {
+	b := make([]byte, 0, 12+9+48)
+	b = append(b, "homeconf HCP"...)
+	b = append(b, wire.Version, byte(h.Pattern), byte(h.Way), byte(h.Discriminator>>8), byte(h.Discriminator))
+	b = binary.BigEndian.AppendUint32(b, h.Sender)
+	b = append(b, h.Instance[:]...)
+	b = append(b, h.AgentNonce[:]...)
+	return append(b, h.HomeNonce[:]...)
 }
 
 type handshakeConfig struct {

@@ -25,7 +25,8 @@ const (
 	silentAfter           = time.Second
 	broadcastAfter        = 300 * time.Millisecond
 	shakeTime             = 5 * time.Second // then discovery begins anew
-	unaskedPause          = time.Second     // between SOLICITs that an unasked ADVERTISE causes
+	othersFirst           = 500 * time.Millisecond
+	unaskedPause          = time.Second // between SOLICITs that an unasked ADVERTISE causes
 	maxHomes              = 8
 	rekeyFrom, rekeyUntil = 10*time.Hour + 48*time.Minute, 13*time.Hour + 12*time.Minute // 12 h ± 10 %
 )
@@ -74,6 +75,8 @@ type Initiator struct {
 	ask        timer
 	lastAsked  time.Time
 	homes      map[[16]byte]bool
+	inVain     map[[16]byte]bool // homes that were tried; while unpaired others come first
+	last       [16]byte          // the one tried last
 	heardFirst time.Time
 	shaking    *shaking
 	peer       *Peer
@@ -144,7 +147,8 @@ func (i *Initiator) Run(ctx context.Context, port link.Port) error {
 	i.mu.Lock()
 	i.live = l
 	i.mu.Unlock()
-	i.homes, i.peer, i.fresh, i.shaking, i.offer = map[[16]byte]bool{}, nil, nil, nil, nil
+	i.homes, i.inVain = map[[16]byte]bool{}, map[[16]byte]bool{}
+	i.peer, i.fresh, i.shaking, i.offer = nil, nil, nil, nil
 	i.ask.run, i.rekey.run = i.asking, i.rekeying
 	i.search(time.Now())
 	return l.run(ctx, i.serve, func(error) {
@@ -162,50 +166,6 @@ func (i *Initiator) Run(ctx context.Context, port link.Port) error {
 		i.live = nil
 		i.mu.Unlock()
 	})
-}
-
-// search begins to look for the home anew. With a session open that is about
-// new keys for it, and silence means nothing: liveness is measured in the session.
-func (i *Initiator) search(now time.Time) {
-	i.stopShaking()
-	i.dropFresh()
-	i.nonce = i.l.nonce()
-	i.gap, i.began, i.told = resendFirst, now, i.peer != nil && i.peer.phase == phaseOpen
-	i.l.timers.set(&i.ask, now)
-}
-
-// asking sends the next SOLICIT. After a while every second one goes to all,
-// for bridges that lose groups.
-func (i *Initiator) asking(now time.Time) {
-	for_ := now.Sub(i.began)
-	if for_ >= silentAfter && !i.told {
-		i.told = true
-		i.c.Handler.Silent()
-	}
-	dst := link.MAC(wire.Group)
-	if for_ >= broadcastAfter && i.l.dice.IntN(2) == 0 {
-		dst = link.Broadcast
-	}
-	i.solicit(dst, now)
-	gap := i.gap
-	i.gap = min(2*i.gap, resendLast)
-	if for_ > slowAfter {
-		gap = i.l.between(slowFrom, slowTo)
-	}
-	if left := silentAfter - for_; !i.told && left > 0 {
-		gap = min(gap, left)
-	}
-	i.l.timers.set(&i.ask, now.Add(gap))
-}
-
-func (i *Initiator) solicit(dst link.MAC, now time.Time) {
-	i.lastAsked = now
-	f, err := wire.AppendBody(nil, 0, wire.Solicit{Nonce: i.nonce})
-	if err != nil {
-		i.c.Log.Error("question was not made", "err", err)
-		return
-	}
-	_ = i.l.port.Send(dst, f) // a frame that can't be sent is a frame lost
 }
 
 func (i *Initiator) serve(in *inbound) {
@@ -233,50 +193,6 @@ func (i *Initiator) serve(in *inbound) {
 func (i *Initiator) drop(why Reason, in *inbound) {
 	i.c.Counters.add(why)
 	i.c.Log.Debug("frame dropped", "reason", why, "type", in.frame.Type, "from", in.src)
-}
-
-// advertised hears a home.
-func (i *Initiator) advertised(in *inbound, now time.Time) {
-	a, err := wire.ParseAdvertise(in.frame.Body)
-	if err != nil {
-		i.drop(DropBody, in)
-		return
-	}
-	if i.pin == nil {
-		i.heard(a.Instance, now)
-	}
-	searching := i.ask.index > 0
-	if a.Asker == ([16]byte{}) {
-		// Unasked: anybody may say so. It is at most a reason to ask again.
-		if searching && i.shaking == nil && now.Sub(i.lastAsked) >= unaskedPause {
-			i.l.timers.set(&i.ask, now.Add(i.l.between(0, 20*time.Millisecond)))
-		}
-		return
-	}
-	switch {
-	case a.Asker != i.nonce || a.Cookie == nil || !searching || i.shaking != nil:
-		i.drop(DropUnexpected, in)
-	case i.pin != nil && !hmac.Equal(a.Tag, discoveryTag(i.pin.Discovery, a.Asker, a.Nonce, a.Instance)):
-		i.drop(DropTag, in)
-	case i.pin == nil && !offered(a.Ways, i.c.Way):
-		i.drop(DropWay, in)
-	default:
-		i.begin(in.src, a, now)
-	}
-}
-
-// heard notes a home while unpaired.
-func (i *Initiator) heard(instance [16]byte, now time.Time) {
-	if len(i.homes) == 0 {
-		i.heardFirst = now
-	}
-	if i.homes[instance] || len(i.homes) >= maxHomes {
-		return
-	}
-	i.homes[instance] = true
-	if len(i.homes) > 1 {
-		i.show()
-	}
 }
 
 // begin shakes hands: IK with the pinned home, XX with a stranger.
@@ -318,6 +234,7 @@ func (i *Initiator) begin(src link.MAC, a wire.Advertise, now time.Time) {
 		return
 	}
 	i.l.timers.set(&i.ask, time.Time{})
+	i.triedNext(a.Instance)
 	s := &shaking{hs: hs, renews: renews, home: src, instance: a.Instance, local: h.Sender, way: h.Way, frame: f, gap: resendFirst, began: now}
 	s.resend.run = i.shake
 	i.shaking = s
@@ -332,6 +249,7 @@ func (i *Initiator) shake(now time.Time) {
 		return
 	}
 	if now.Sub(s.began) >= shakeTime {
+		i.triedInVain()
 		if s.peer != nil && s.peer == i.peer && i.peer.phase == phaseUnproven {
 			i.peer.end(errSilent) // searches again
 			return
@@ -467,7 +385,7 @@ func (i *Initiator) ended(p *Peer, err error) {
 		i.c.Handler.Closed(p, err)
 	}
 	if p.pairing.digits != "" {
-		i.c.Handler.Digits(Digits{})
+		i.c.Handler.Digits(Digits{Stopped: i.revealed()})
 	}
 	if i.fresh == p {
 		i.fresh = nil
@@ -480,23 +398,11 @@ func (i *Initiator) ended(p *Peer, err error) {
 	i.peer, i.offer, i.approved = nil, nil, false
 	i.l.timers.set(&i.rekey, time.Time{})
 	i.search(time.Now())
-	if errors.Is(err, errRefused) || errors.Is(err, errReveals) {
+	if errors.Is(err, errRefused) {
+		i.triedInVain()
 		// Asking at once again would only be refused again.
 		i.l.timers.set(&i.ask, time.Now().Add(i.l.between(slowFrom, slowTo)))
 	}
-}
-
-// prologueOf binds the handshake to all that was said in the clear before it,
-// but not to MAC addresses, which repeaters rewrite:
-//
-//	"homeconf HCP" | version | pattern | way | discriminator u16 | instance | agent's nonce | home's nonce
-func prologueOf(h *wire.Handshake1) []byte {
-	b := make([]byte, 0, 12+5+48)
-	b = append(b, "homeconf HCP"...)
-	b = append(b, wire.Version, byte(h.Pattern), byte(h.Way), byte(h.Discriminator>>8), byte(h.Discriminator))
-	b = append(b, h.Instance[:]...)
-	b = append(b, h.AgentNonce[:]...)
-	return append(b, h.HomeNonce[:]...)
 }
 
 func constantEqual(a, b []byte) bool { return len(b) > 0 && hmac.Equal(a, b) }

@@ -39,7 +39,6 @@ const (
 var (
 	errRefused = errors.New("pairing was refused")
 	errPairing = errors.New("pairing step out of place")
-	errReveals = errors.New("digits were shown too often; somebody has to act at the device")
 	errWrong   = errors.New("these are not the digits shown")
 	errNobody  = errors.New("no home asks to be approved")
 	errNotNow  = errors.New("the device does not wait for a yes any more")
@@ -52,6 +51,8 @@ type pairing struct {
 	na, nb   [16]byte
 	step     wire.PairStep // the last one done
 	digits   string
+	third    [32]byte  // the sum of the HANDSHAKE3 that made the session
+	code     SetupCode // by which the device has proven itself
 	admitted bool
 	timer    timer
 }
@@ -61,6 +62,7 @@ type Waiting struct {
 	Digits string   // six digits to compare; empty where the set-up code proves the device
 	Hash   [32]byte // the session that a yes is bound to
 	Way    wire.Way
+	Code   SetupCode // the one that it has proven to have, with WayCode
 }
 
 // Digits is what an agent shows. The zero value is nothing.
@@ -68,6 +70,9 @@ type Digits struct {
 	Code  string // "482913"
 	Home  PublicKey
 	Homes int // that were heard; with more than one, Approve is needed
+	// Stopped: they were shown ten times and nobody compared them. Approve, with
+	// whatever digits, or a restart has them shown again.
+	Stopped bool
 }
 
 // Pin is what an agent keeps of its home.
@@ -106,13 +111,15 @@ func (r *Responder) pairMessage(p *Peer, m wire.Pair, now time.Time) {
 // invite answers a stranger's commitment. A member that comes as a stranger has
 // lost its pin, or never stored it: its key is proven, so nobody is asked.
 func (r *Responder) invite(p *Peer, now time.Time) {
-	if r.c.Member(p.key) {
-		r.admit(p)
+	if p.way == wire.WayCode {
+		// Proven by the code, a member too: whoever keeps the codes must
+		// hear that this one is used up.
+		p.pairing.step = wire.PairReveal
+		r.c.Handler.Waiting(p, Waiting{Hash: p.hash, Way: p.way, Code: p.pairing.code})
 		return
 	}
-	if p.way == wire.WayCode { // proven by the code, which a person entered
-		p.pairing.step = wire.PairReveal
-		r.c.Handler.Waiting(p, Waiting{Hash: p.hash, Way: p.way})
+	if r.c.Member(p.key) {
+		r.admit(p)
 		return
 	}
 	if !r.reveals.take(now, revealEvery, revealBurst) {
@@ -165,10 +172,6 @@ func (p *Peer) Refuse() {
 func (i *Initiator) pairMessage(p *Peer, m wire.Pair, now time.Time) {
 	switch {
 	case m.Step == wire.PairNonce && p.pairing.step == wire.PairCommit:
-		if i.reveals >= maxReveals {
-			p.Close(errReveals)
-			return
-		}
 		i.reveals++
 		p.pairing.step, p.pairing.nb = wire.PairReveal, m.Nonce
 		p.pairing.digits = digits(p.hash, p.pairing.na, m.Nonce)
@@ -183,6 +186,12 @@ func (i *Initiator) pairMessage(p *Peer, m wire.Pair, now time.Time) {
 	default:
 		p.l.counters.add(DropPair)
 	}
+}
+
+// revealed says whether the digits were shown so often that a person has to
+// act at the device before they are shown again.
+func (i *Initiator) revealed() bool {
+	return i.pin == nil && i.c.Way != wire.WayCode && i.reveals >= maxReveals
 }
 
 // consider takes the home that offers itself, once enough was listened for
@@ -232,8 +241,12 @@ func (i *Initiator) Approve(typed string) error {
 }
 
 func (i *Initiator) approve(typed string) error {
-	i.reveals = 0 // somebody acts at the device
 	p := i.peer
+	if p == nil && i.revealed() {
+		i.c.Handler.Digits(Digits{})
+		i.l.timers.set(&i.ask, time.Now())
+	}
+	i.reveals = 0 // somebody acts at the device
 	if p == nil || p.phase != phasePairing || p.pairing.digits == "" {
 		return errNobody
 	}

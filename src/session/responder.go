@@ -2,14 +2,12 @@ package session
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
-
-	"github.com/flynn/noise"
 
 	"homeconf/src/link"
 	"homeconf/src/wire"
@@ -18,8 +16,6 @@ import (
 const (
 	// maxHalves is how many handshakes may be half done; the oldest makes room.
 	maxHalves = 64
-	// maxAnswered is how many answers to first messages are remembered.
-	maxAnswered = 512
 	// maxSessions bounds what all devices together may hold open.
 	maxSessions = 1024
 
@@ -56,7 +52,7 @@ type ResponderConfig struct {
 	Term         uint64
 	Member       func(PublicKey) bool
 	Ways         func() []wire.Way
-	Code         func(discriminator uint16) [][]byte
+	Code         func(discriminator uint16) []SetupCode // those that a person entered
 	Handler      ResponderHandler
 	Log          *slog.Logger
 	Counters     *Counters
@@ -66,6 +62,9 @@ type ResponderConfig struct {
 // Responder is the configurator's end of the protocol on one segment.
 type Responder struct {
 	c ResponderConfig
+
+	mu   sync.Mutex
+	live *loop // of the Run that goes on
 
 	l        *loop
 	jar      *cookieJar
@@ -78,8 +77,8 @@ type Responder struct {
 	reveals  bucket
 	halves   map[uint32]*half
 	order    []*half // oldest first
-	answered map[[32]byte]*answer
-	answers  []*answer // oldest first
+	known    answers // to members' first messages
+	others   answers // to strangers', who must not push those out
 	sessions map[uint32]*Peer
 	members  map[PublicKey]*Peer
 	hello    timer
@@ -91,18 +90,8 @@ type half struct {
 	local, remote uint32
 	hs            *handshake
 	way           wire.Way
-	psks          [][]byte
-	from          *answer
-}
-
-// answer is what was answered to a first message: it is sent again when the
-// message comes again, and the message opens no second handshake.
-type answer struct {
-	sum   [32]byte
-	frame []byte
-	when  time.Time
-	local uint32
-	third [32]byte // the HANDSHAKE3 that finished it
+	psk3          bool
+	codes         []SetupCode // with XXpsk3; one of them must be the device's
 }
 
 // NewResponder checks what a Responder needs.
@@ -117,7 +106,7 @@ func NewResponder(c ResponderConfig) (*Responder, error) {
 		c.Ways = func() []wire.Way { return []wire.Way{wire.WayApprove} }
 	}
 	if c.Code == nil {
-		c.Code = func(uint16) [][]byte { return nil }
+		c.Code = func(uint16) []SetupCode { return nil }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -146,13 +135,15 @@ func (r *Responder) Run(ctx context.Context, port link.Port) error {
 	}
 	r.l = l
 	r.halves, r.order = map[uint32]*half{}, nil
-	r.answered, r.answers = map[[32]byte]*answer{}, nil
+	r.known, r.others = answers{}, answers{}
 	r.sessions, r.members = map[uint32]*Peer{}, map[PublicKey]*Peer{}
 	r.asks.seed, r.shakes.seed = l.dice.Uint64(), l.dice.Uint64()
 	r.hello.run = r.advertise
 	r.helloGap = helloFirst
 	l.timers.set(&r.hello, now)
+	r.setLive(l)
 	return l.run(ctx, r.serve, func(error) {
+		r.setLive(nil)
 		for _, p := range r.sessions {
 			if ctx.Err() != nil {
 				p.say(&wire.Record{Kind: wire.RecordClose})
@@ -160,6 +151,26 @@ func (r *Responder) Run(ctx context.Context, port link.Port) error {
 			p.end(ErrClosed)
 		}
 	})
+}
+
+func (r *Responder) setLive(l *loop) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.live = l
+}
+
+// Hello has agents that look for a home ask again at once, since what is
+// offered has changed. Any goroutine may call it.
+func (r *Responder) Hello() {
+	r.mu.Lock()
+	l := r.live
+	r.mu.Unlock()
+	if l != nil {
+		l.post(func() {
+			r.helloGap = helloFirst
+			l.timers.set(&r.hello, time.Now())
+		})
+	}
 }
 
 // advertise says hello unasked, with growing pauses, and then falls silent.
@@ -228,211 +239,6 @@ func (r *Responder) solicited(in *inbound, now time.Time) {
 	r.sendBody(in.src, 0, wire.Advertise{Instance: r.c.Instance, Nonce: nonce, Asker: s.Nonce,
 		Cookie: r.jar.bake(now, in.src, s.Nonce, nonce),
 		Tag:    discoveryTag(r.c.DiscoveryKey, s.Nonce, nonce, r.c.Instance), Ways: r.c.Ways()})
-}
-
-// first takes the first message of a handshake: the cheap checks, then the
-// budgets, and only then the public-key work.
-func (r *Responder) first(in *inbound, now time.Time) {
-	h, err := wire.ParseHandshake1(in.frame.Body)
-	if err != nil {
-		r.drop(DropBody, in)
-		return
-	}
-	if h.Instance != r.c.Instance {
-		r.drop(DropInstance, in)
-		return
-	}
-	if !r.jar.check(now, h.Cookie, in.src, h.AgentNonce, h.HomeNonce) {
-		r.drop(DropCookie, in)
-		return
-	}
-	r.forgetAnswers(now)
-	sum := sha256.Sum256(in.frame.Body)
-	if a := r.answered[sum]; a != nil {
-		_ = r.l.port.Send(in.src, a.frame)
-		return
-	}
-	prologue := prologueOf(&h)
-	switch {
-	case !r.shakes.take(now, in.src, shakeEvery, shakeBurst):
-		r.drop(DropRateSource, in)
-		return
-	case r.ticketHolder(&h, prologue):
-		if !r.tickets.take(now, ticketAllEvery, ticketAllBurst) {
-			r.drop(DropRate, in)
-			return
-		}
-	case !r.shakeAll.take(now, shakeAllEvery, shakeAllBurst):
-		r.drop(DropRate, in)
-		return
-	}
-	if why, ok := r.shake(in, &h, prologue, sum, now); !ok {
-		r.drop(why, in)
-	}
-}
-
-func (r *Responder) ticketHolder(h *wire.Handshake1, prologue []byte) bool {
-	if h.Ticket == nil {
-		return false
-	}
-	key := ticketKey(&r.boot, [16]byte(h.Ticket))
-	mac := ticketMAC(&key, prologue, h.Noise)
-	if !constantEqual(mac, h.TicketMAC) {
-		r.c.Counters.add(DropTicket)
-		return false
-	}
-	return true
-}
-
-// shake reads the first Noise message and answers it.
-func (r *Responder) shake(in *inbound, h *wire.Handshake1, prologue []byte, sum [32]byte, now time.Time) (Reason, bool) {
-	pattern := noise.HandshakeXX
-	if h.Pattern == wire.PatternIK {
-		pattern = noise.HandshakeIK
-	}
-	var psks [][]byte
-	if h.Pattern == wire.PatternXXpsk3 {
-		if psks = r.c.Code(h.Discriminator); len(psks) == 0 {
-			return DropWay, false
-		}
-	} else if h.Pattern == wire.PatternXX && !offered(r.c.Ways(), h.Way) {
-		return DropWay, false
-	}
-	hs, err := newHandshake(handshakeConfig{pattern: pattern, psk3: h.Pattern == wire.PatternXXpsk3, prologue: prologue, static: r.c.Key, random: r.c.Rand})
-	if err != nil {
-		r.c.Log.Error("handshake was not begun", "err", err)
-		return DropHandshake, false
-	}
-	payload, _, err := hs.read(h.Noise)
-	if err != nil {
-		return DropHandshake, false
-	}
-	index, ok := parseSessionIndex(payload)
-	if !ok || index != 0 && h.Pattern != wire.PatternIK {
-		return DropHandshake, false
-	}
-	var renews *Peer
-	if h.Pattern == wire.PatternIK {
-		key, err := hs.remoteKey()
-		if err != nil || !r.c.Member(key) {
-			return DropStranger, false
-		}
-		renews = r.renewable(index, key)
-	}
-	if renews == nil {
-		index = 0
-	}
-	msg, k, err := hs.write(sessionIndex(index))
-	if err != nil {
-		return DropHandshake, false
-	}
-	local := r.l.index(func(i uint32) bool { return r.sessions[i] != nil || r.halves[i] != nil })
-	frame := r.sendBody(in.src, h.Sender, wire.Handshake2{Sender: local, Noise: msg})
-	if frame == nil {
-		return DropHandshake, false
-	}
-	a := &answer{sum: sum, frame: frame, when: now, local: local}
-	r.remember(a)
-	if k != nil { // IK is done; the agent's first frame proves that it is fresh
-		p := r.session(in.src, k, local, h.Sender, wire.WayNone, now)
-		if p == nil {
-			return DropWaiting, false
-		}
-		p.renews = renews
-		return 0, true
-	}
-	r.halves[local] = &half{local: local, remote: h.Sender, hs: hs, way: h.Way, psks: psks, from: a}
-	r.order = append(r.order, r.halves[local])
-	for len(r.order) > maxHalves {
-		old := r.order[0]
-		r.order = r.order[1:]
-		if r.halves[old.local] == old {
-			delete(r.halves, old.local)
-			r.c.Counters.add(DropEvicted)
-		}
-	}
-	return 0, true
-}
-
-func offered(ways []wire.Way, w wire.Way) bool {
-	for _, o := range ways {
-		// A window and a yes are the same on the wire; which of them it was
-		// is the configurator's business.
-		if o == w || o != wire.WayCode && w != wire.WayCode {
-			return true
-		}
-	}
-	return false
-}
-
-func (r *Responder) remember(a *answer) {
-	r.answered[a.sum] = a
-	r.answers = append(r.answers, a)
-	if len(r.answers) > maxAnswered {
-		delete(r.answered, r.answers[0].sum)
-		r.answers = r.answers[1:]
-	}
-}
-
-// forgetAnswers drops what no cookie can bring back.
-func (r *Responder) forgetAnswers(now time.Time) {
-	for len(r.answers) > 0 && now.Sub(r.answers[0].when) > cookieLife {
-		delete(r.answered, r.answers[0].sum)
-		r.answers = r.answers[1:]
-	}
-}
-
-// third takes the last message of XX.
-func (r *Responder) third(in *inbound, now time.Time) {
-	if p := r.sessions[in.frame.Receiver]; p != nil && p.phase == phasePairing {
-		p.greet(now) // it came again: ours that shows its arrival was lost
-		return
-	}
-	h := r.halves[in.frame.Receiver]
-	if h == nil {
-		r.drop(DropIndex, in)
-		return
-	}
-	m, err := wire.ParseHandshake3(in.frame.Body)
-	if err != nil {
-		r.drop(DropBody, in)
-		return
-	}
-	k := h.finish(m.Noise)
-	if k == nil {
-		r.drop(DropHandshake, in)
-		return
-	}
-	delete(r.halves, h.local)
-	if !r.c.Member(k.remote) && r.strangers() >= maxWaiting {
-		r.drop(DropWaiting, in)
-		return
-	}
-	if p := r.session(in.src, k, h.local, h.remote, h.way, now); p != nil {
-		p.phase = phasePairing
-		p.greet(now)
-	}
-}
-
-// finish reads the third message; with set-up codes, by each that was entered
-// for the device's discriminator.
-func (h *half) finish(msg []byte) *keys {
-	if h.psks == nil {
-		_, k, err := h.hs.read(msg)
-		if err != nil {
-			return nil
-		}
-		return k
-	}
-	for _, psk := range h.psks {
-		if h.hs.setPSK(psk) != nil {
-			continue
-		}
-		if _, k, err := h.hs.read(msg); err == nil {
-			return k
-		}
-	}
-	return nil
 }
 
 func (r *Responder) strangers() int {

@@ -100,8 +100,12 @@ func (c SetupCode) SecretText() string {
 // IsZero says whether there is no code.
 func (c SetupCode) IsZero() bool { return c.text == "" }
 
-// PSK is the pre-shared key of Noise_XXpsk3.
+// PSK is the pre-shared key of Noise_XXpsk3; no code has none, which a
+// handshake refuses.
 func (c SetupCode) PSK() []byte {
+	if c.IsZero() {
+		return nil
+	}
 	h := blake2s.Sum256([]byte("homeconf set-up code psk" + c.text))
 	return h[:]
 }

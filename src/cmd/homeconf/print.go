@@ -23,6 +23,7 @@ var printers = map[string]func(io.Writer, json.RawMessage) error{
 	"device_refuse":   as(printDone),
 	"device_set":      as(printChosen),
 	"pair":            as(printPair),
+	"pair_code":       as(printCode),
 	"pair_close":      as(printPair),
 	"plan":            as(printPlan),
 	"finding_list":    as(printFindings),
@@ -131,10 +132,25 @@ func printDone(w io.Writer, r calls.DoneResult) { fmt.Fprintln(w, safe(r.Text)) 
 func printPair(w io.Writer, r calls.PairResult) { fmt.Fprintln(w, "The "+pairing(r)+".") }
 
 func pairing(r calls.PairResult) string {
+	window := "pairing window is closed"
 	if r.Open {
-		return "pairing window is open until " + clock(r.Until) + " for one device"
+		window = "pairing window is open until " + clock(r.Until) + " for one device"
 	}
-	return "pairing window is closed"
+	return join(window, codes(r.Codes))
+}
+
+func codes(n int) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "1 set-up code awaits its device"
+	}
+	return fmt.Sprintf("%d set-up codes await their devices", n)
+}
+
+func printCode(w io.Writer, r calls.CodeResult) {
+	fmt.Fprintf(w, "The device with this code may come until %s; %s.\n", clock(r.Until), codes(r.Codes))
 }
 
 func printPlan(w io.Writer, r calls.PlanResult) {

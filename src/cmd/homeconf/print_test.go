@@ -144,6 +144,20 @@ interface  eth0, 00:11:22:33:44:55, up
 state      none
 up         5s, 1.0
 `},
+		{"agent_status", calls.AgentStatusResult{State: calls.AgentSearching, Interface: "eth0", MAC: mac, LinkUp: true, Device: box.ID,
+			NeedsCode: true, Commit: model.CommitNone, UptimeSeconds: 5, Version: "1.0"}, `
+Searching for a home.
+At the gateway: homeconf pair code CODE, with the set-up code on this device's label.
+
+device     d0123456789
+interface  eth0, 00:11:22:33:44:55, up
+state      none
+up         5s, 1.0
+`},
+		{"pair_code", calls.CodeResult{Until: at(0), Codes: 1},
+			"The device with this code may come until 2026-03-01 20:15:00; 1 set-up code awaits its device.\n"},
+		{"pair_close", calls.PairResult{Way: "approve", Codes: 2},
+			"The pairing window is closed, 2 set-up codes await their devices.\n"},
 	} {
 		raw, err := json.Marshal(tt.result)
 		if err != nil {

@@ -24,6 +24,9 @@ func printAgent(w io.Writer, r calls.AgentStatusResult) {
 		fmt.Fprintf(w, "\n    %s\n\nAt the gateway: homeconf device adopt %s --code %s\n",
 			digits(r.Digits), safe(firstOf(string(r.Device), "ID")), safe(r.Digits))
 	}
+	if r.NeedsCode {
+		fmt.Fprintln(w, "At the gateway: homeconf pair code CODE, with the set-up code on this device's label.")
+	}
 	if r.Homes > 1 {
 		fmt.Fprintf(w, "%d homes are heard. Once yours has taken the digits, say so here: homeconf agent approve NNNNNN\n", r.Homes)
 	}
