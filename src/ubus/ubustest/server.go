@@ -1,6 +1,7 @@
 package ubustest
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,17 +22,22 @@ type Server struct {
 // Each runs a test against the broker, and against the real ubusd where there is
 // one to run.
 func Each(t *testing.T, test func(t *testing.T, s *Server)) {
-	t.Run("broker", func(t *testing.T) { test(t, start(t, "")) })
-	t.Run("ubusd", func(t *testing.T) {
-		real, err := exec.LookPath("ubusd")
-		if err != nil {
-			t.Skip("no ubusd on the PATH")
-		}
-		if os.Getuid() != 0 {
-			t.Skip("ubusd gives rights to nobody but root")
-		}
-		test(t, start(t, real))
-	})
+	t.Run("broker", func(t *testing.T) { test(t, New(t)) })
+	t.Run("ubusd", func(t *testing.T) { test(t, Real(t)) })
+}
+
+// Real starts the real ubusd, which ends with the test, or skips the test where
+// there is none: no distribution but OpenWrt has one.
+func Real(t testing.TB) *Server {
+	t.Helper()
+	real, err := exec.LookPath("ubusd")
+	if err != nil {
+		t.Skip("no ubusd on the PATH")
+	}
+	if os.Getuid() != 0 {
+		t.Skip("ubusd gives rights to nobody but root")
+	}
+	return start(t, real)
 }
 
 // New starts a broker that ends with the test.
@@ -76,7 +82,8 @@ func (s *Server) Start(t testing.TB) {
 		t.Fatal(err)
 	}
 	for range 1000 {
-		if _, err := os.Stat(s.Path); err == nil {
+		if c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: s.Path, Net: "unix"}); err == nil {
+			c.Close()
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
