@@ -1,68 +1,29 @@
 package wire
 
 import (
+	"fmt"
 	"net/netip"
+	"reflect"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
-// encode writes deterministic CBOR (RFC 8949, 4.2.1): shortest forms, definite
-// lengths, keys in the order of their bytes.
-var encode = func() cbor.EncMode {
-	o := cbor.CoreDetEncOptions()
-	o.TagsMd = cbor.TagsForbidden
-	return must(o.EncMode())
-}()
+// marshal encodes a struct as a map with integer keys.
+func marshal(v any) []byte { return appendValue(nil, reflect.ValueOf(v)) }
 
-// decode reads strictly. A key that this version does not know is skipped
-// within the limits, so that a newer sender may add one.
-var decode = func() cbor.DecMode {
-	// null and undefined would count as a zero of any type.
-	simple := must(cbor.NewSimpleValueRegistryFromDefaults(
-		cbor.WithRejectedSimpleValue(22), cbor.WithRejectedSimpleValue(23)))
-	return must(cbor.DecOptions{
-		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
-		IndefLength:      cbor.IndefLengthForbidden,
-		TagsMd:           cbor.TagsForbidden,
-		UTF8:             cbor.UTF8RejectInvalid,
-		NaN:              cbor.NaNDecodeForbidden,
-		Inf:              cbor.InfDecodeForbidden,
-		IntDec:           cbor.IntDecConvertNone,
-		BignumTag:        cbor.BignumTagForbidden,
-		SimpleValues:     simple,
-		MaxNestedLevels:  8,
-		MaxArrayElements: 64, // the longest list of any message
-		MaxMapPairs:      32,
-	}.DecMode())
-}()
-
-// must is for the two modes above, which are constants in all but form.
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-// marshal encodes a map with integer keys.
-func marshal(what string, v any) ([]byte, error) {
-	b, err := encode.Marshal(v)
-	if err != nil {
-		return nil, malformed(what, "%v", err)
-	}
-	return b, nil
-}
-
-// unmarshal decodes a map with integer keys. The decoder would take an array
-// in a map's place.
+// unmarshal decodes a map with integer keys. A key that this version does not
+// know is skipped within the limits, so that a newer sender may add one.
 func unmarshal(what string, b []byte, v any) error {
-	if len(b) > 0 && b[0]>>5 != 5 {
-		return malformed(what, "want a CBOR map")
+	whole := decoder{b}
+	err := whole.check(0)
+	switch {
+	case err == nil && len(whole.b) > 0:
+		err = fmt.Errorf("%w: %d bytes behind the map", ErrMalformed, len(whole.b))
+	case err == nil:
+		err = (&decoder{b}).value(reflect.ValueOf(v).Elem())
 	}
-	if err := decode.Unmarshal(b, v); err != nil {
-		return cborError(what, err)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
@@ -90,10 +51,6 @@ func checkList(what string, n, limit int) error {
 	}
 	return nil
 }
-
-// octets is a CBOR byte string. Unlike []byte it is not decoded from an array
-// of numbers.
-type octets = cbor.ByteString
 
 // fixed copies a byte string that must have exactly the length of dst.
 func fixed(what string, dst []byte, src octets) error {

@@ -83,7 +83,7 @@ type solicit struct {
 func (Solicit) Frame() FrameType { return FrameSolicit }
 
 func (s Solicit) encode() ([]byte, error) {
-	return marshal("SOLICIT", solicit{Nonce: octets(s.Nonce[:])})
+	return marshal(solicit{Nonce: octets(s.Nonce[:])}), nil
 }
 
 // ParseSolicit reads the body of a SOLICIT.
@@ -144,7 +144,7 @@ func (a Advertise) encode() ([]byte, error) {
 		}
 		w.Ways = append(w.Ways, uint16(v))
 	}
-	return marshal("ADVERTISE", w)
+	return marshal(w), nil
 }
 
 // ParseAdvertise reads the body of an ADVERTISE. Ways that this version does

@@ -3,9 +3,6 @@ package wire
 import (
 	"errors"
 	"fmt"
-	"io"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
 // The reasons for which bytes are refused. Every error of a parser in this
@@ -37,23 +34,6 @@ func Reason(err error) string {
 		return "unknown"
 	}
 	return "other"
-}
-
-// cborError classes what the CBOR decoder says. Its errors name types and
-// fields and never a value, so that no secret gets into a log with them.
-func cborError(what string, err error) error {
-	var (
-		elements *cbor.MaxArrayElementsError
-		pairs    *cbor.MaxMapPairsError
-		nested   *cbor.MaxNestedLevelError
-	)
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%s: %w: %v", what, ErrTruncated, err)
-	case errors.As(err, &elements), errors.As(err, &pairs), errors.As(err, &nested):
-		return fmt.Errorf("%s: %w: %v", what, ErrTooLong, err)
-	}
-	return fmt.Errorf("%s: %w: %v", what, ErrMalformed, err)
 }
 
 func malformed(what, format string, args ...any) error {

@@ -72,12 +72,12 @@ func (h Handshake1) encode() ([]byte, error) {
 	if err := h.check(); err != nil {
 		return nil, err
 	}
-	return marshal("HANDSHAKE1", handshake1{
+	return marshal(handshake1{
 		Pattern: uint8(h.Pattern), Way: uint8(h.Way), Sender: h.Sender,
 		Instance: octets(h.Instance[:]), AgentNonce: octets(h.AgentNonce[:]), HomeNonce: octets(h.HomeNonce[:]),
 		Cookie: octets(h.Cookie), Discriminator: h.Discriminator,
 		Ticket: octets(h.Ticket), TicketMAC: octets(h.TicketMAC), Noise: octets(h.Noise),
-	})
+	}), nil
 }
 
 func (h *Handshake1) check() error {
@@ -156,7 +156,7 @@ func (h Handshake2) encode() ([]byte, error) {
 	if err := h.check(); err != nil {
 		return nil, err
 	}
-	return marshal("HANDSHAKE2", handshake2{h.Sender, octets(h.Noise)})
+	return marshal(handshake2{h.Sender, octets(h.Noise)}), nil
 }
 
 func (h *Handshake2) check() error {
@@ -194,7 +194,7 @@ func (h Handshake3) encode() ([]byte, error) {
 	if err := checkNoise("HANDSHAKE3", len(h.Noise)); err != nil {
 		return nil, err
 	}
-	return marshal("HANDSHAKE3", handshake3{octets(h.Noise)})
+	return marshal(handshake3{octets(h.Noise)}), nil
 }
 
 // ParseHandshake3 reads the body of a HANDSHAKE3.

@@ -146,7 +146,7 @@ func (e Event) encode() ([]byte, error) {
 	if err := e.check(); err != nil {
 		return nil, err
 	}
-	return marshal("Event", event(e))
+	return marshal(event(e)), nil
 }
 
 func decodeEvent(b []byte) (Event, error) {
@@ -175,7 +175,7 @@ func (r Retire) encode() ([]byte, error) {
 	if err := checkText("Retire: reason", r.Reason); err != nil {
 		return nil, err
 	}
-	return marshal("Retire", retire(r))
+	return marshal(retire(r)), nil
 }
 
 func decodeRetire(b []byte) (Retire, error) {

@@ -76,7 +76,7 @@ func (p Pair) encode() ([]byte, error) {
 	default:
 		return nil, malformed("Pair: step", "%d", p.Step)
 	}
-	return marshal("Pair", w)
+	return marshal(w), nil
 }
 
 func decodePair(b []byte) (p Pair, err error) {
@@ -132,7 +132,7 @@ type ticket struct {
 func (Ticket) Type() MessageType { return TypeTicket }
 
 func (t Ticket) encode() ([]byte, error) {
-	return marshal("Ticket", ticket{octets(t.ID[:]), octets(t.Key[:])})
+	return marshal(ticket{octets(t.ID[:]), octets(t.Key[:])}), nil
 }
 
 func decodeTicket(b []byte) (t Ticket, err error) {

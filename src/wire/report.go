@@ -87,7 +87,7 @@ func (r Report) encode() ([]byte, error) {
 	if w.Report, err = fromReport(r.Report); err != nil {
 		return nil, err
 	}
-	return marshal("Report", w)
+	return marshal(w), nil
 }
 
 func decodeReport(b []byte) (r Report, err error) {
@@ -117,8 +117,7 @@ func ReportDigest(r model.Report) ([32]byte, error) {
 	if err != nil {
 		return [32]byte{}, err
 	}
-	b, err := marshal("Report", w)
-	return sha256.Sum256(b), err
+	return sha256.Sum256(marshal(w)), nil
 }
 
 // check holds all that is text or a list to its limits, for both directions.

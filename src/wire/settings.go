@@ -42,7 +42,7 @@ func (c Configure) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return marshal("Configure", configure{s, uint32(c.Deadline.Milliseconds())})
+	return marshal(configure{s, uint32(c.Deadline.Milliseconds())}), nil
 }
 
 func checkDeadline(d time.Duration) error {
@@ -150,9 +150,7 @@ func SettingsDigest(s model.Settings) [32]byte {
 	for _, a := range s.DNS {
 		w.DNS = append(w.DNS, octets(a.AsSlice()))
 	}
-	// Invalid UTF-8 is all that the encoder could refuse, and it does not look.
-	b, _ := encode.Marshal(w)
-	return sha256.Sum256(b)
+	return sha256.Sum256(marshal(w))
 }
 
 // Outcome is an agent's answer to a Configure.
@@ -183,7 +181,7 @@ func (o Outcome) encode() ([]byte, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	return marshal("Outcome", outcome{o.Generation, string(o.Code), o.Reason})
+	return marshal(outcome{o.Generation, string(o.Code), o.Reason}), nil
 }
 
 func decodeOutcome(b []byte) (o Outcome, err error) {
@@ -212,7 +210,7 @@ type confirm struct {
 func (Confirm) Type() MessageType { return TypeConfirm }
 
 func (c Confirm) encode() ([]byte, error) {
-	return marshal("Confirm", confirm{c.Generation, octets(c.Digest[:])})
+	return marshal(confirm{c.Generation, octets(c.Digest[:])}), nil
 }
 
 func decodeConfirm(b []byte) (c Confirm, err error) {
@@ -238,7 +236,7 @@ type confirmed struct {
 // Type is TypeConfirmed.
 func (Confirmed) Type() MessageType { return TypeConfirmed }
 
-func (c Confirmed) encode() ([]byte, error) { return marshal("Confirmed", confirmed(c)) }
+func (c Confirmed) encode() ([]byte, error) { return marshal(confirmed(c)), nil }
 
 func decodeConfirmed(b []byte) (Confirmed, error) {
 	var w confirmed
