@@ -80,14 +80,20 @@ func Renew(ctx context.Context, ifname string, l system.Lease) (system.Lease, er
 		return system.Lease{}, err
 	}
 	defer c.Close()
-	renewed, err := c.Renew(ctx, old)
-	if nak := new(nclient4.ErrNak); errors.As(err, &nak) {
-		return system.Lease{}, fmt.Errorf("renewing %s on %s: %w", l.Address, ifname, system.ErrLeaseEnded)
+	ask, err := dhcpv4.NewRenewFromAck(old.ACK, dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)))
+	if err != nil {
+		return system.Lease{}, fmt.Errorf("renewing %s: %w", l.Address, err)
 	}
+	// Any server's answer counts, not only the one's that lent it: the device
+	// may be in another network now.
+	answer, err := c.SendAndRead(ctx, c.RemoteAddr(), ask, nclient4.IsMessageType(dhcpv4.MessageTypeAck, dhcpv4.MessageTypeNak))
 	if err != nil {
 		return system.Lease{}, fmt.Errorf("renewing %s on %s: %w", l.Address, ifname, err)
 	}
-	return read(ifname, renewed)
+	if answer.MessageType() == dhcpv4.MessageTypeNak {
+		return system.Lease{}, fmt.Errorf("renewing %s on %s: %w", l.Address, ifname, system.ErrLeaseEnded)
+	}
+	return read(ifname, &nclient4.Lease{Offer: old.Offer, ACK: answer})
 }
 
 // Release tells the server, by unicast from the given address of the
@@ -121,7 +127,11 @@ func read(ifname string, l *nclient4.Lease) (system.Lease, error) {
 	if bits != 32 || ones < 1 || ones > 32 {
 		return system.Lease{}, fmt.Errorf("DHCP on %s: server gave no usable subnet mask", ifname)
 	}
-	out := system.Lease{Address: netip.PrefixFrom(addr, ones), Taken: time.Now(),
+	prefix := netip.PrefixFrom(addr, ones)
+	if ones < 31 && (addr == prefix.Masked().Addr() || !prefix.Contains(addr.Next())) {
+		return system.Lease{}, fmt.Errorf("DHCP on %s: server lent %v, no address for a host", ifname, prefix)
+	}
+	out := system.Lease{Address: prefix, Taken: time.Now(),
 		For: ack.IPAddressLeaseTime(0), Offer: l.Offer.ToBytes(), Ack: ack.ToBytes()}
 	if out.For >= 0xffffffff*time.Second { // RFC 2131, section 3.3: infinity
 		out.For = 0

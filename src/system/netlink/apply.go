@@ -309,13 +309,15 @@ func (d *Device) addresses(link nl.Link) ([]address, error) {
 	return out, nil
 }
 
+// prefixOf reads an IPv4 address. A group that the kernel was told to join by
+// way of an address (ip-address(8), autojoin) is none.
 func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	if n == nil {
 		return netip.Prefix{}, false
 	}
 	a, ok := netip.AddrFromSlice(n.IP)
 	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(a.Unmap(), ones), ok && a.Unmap().Is4()
+	return netip.PrefixFrom(a.Unmap(), ones), ok && a.Unmap().Is4() && !a.Unmap().IsMulticast()
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -147,13 +147,16 @@ func (d *Device) Release(ctx context.Context, l system.Lease) error {
 	if err := d.reachServer(ctx, l.Server); err != nil {
 		told = errors.Join(told, err)
 	}
-	own := d.own.clone()
-	own.Lease = nil
 	var gone error
-	if !own.isStatic(l.Address.Addr()) {
+	if !d.own.isStatic(l.Address.Addr()) {
 		gone = d.removeAddress(link, l.Address.Addr())
 		gone = errors.Join(gone, d.removeRoutes(link, func(r nl.Route) bool { return r.Protocol == routeProtocolDHCP }))
 	}
+	if len(d.own.Static) == 0 {
+		gone = errors.Join(gone, d.setDNS(nil)) // the lease's
+	}
+	own := d.own.clone()
+	own.Lease = nil
 	return errors.Join(told, gone, d.writeLedger(own))
 }
 

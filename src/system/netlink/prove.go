@@ -105,6 +105,10 @@ func listenICMP(name string, from netip.Addr) (net.PacketConn, error) {
 	return net.FilePacketConn(socket)
 }
 
+// echoFirst is the wait from which on a gateway that answers ARP, and no echo,
+// is proven too: 70 ms after the first question.
+const echoFirst = 40 * time.Millisecond
+
 // reach asks the gateway until it answers. Resends come after 10, 20, 40 … ms:
 // the first frame after a change is the one that gets lost.
 func (d *Device) reach(ctx context.Context, link nl.Link, from, gateway netip.Addr) error {
@@ -143,7 +147,7 @@ func (d *Device) reach(ctx context.Context, link nl.Link, from, gateway netip.Ad
 				return nil
 			}
 		}
-		if wait >= 160*time.Millisecond {
+		if wait >= echoFirst {
 			if state, err := d.neighbour(link, gateway); err == nil && state&unix.NUD_REACHABLE != 0 {
 				return nil
 			}
