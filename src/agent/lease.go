@@ -17,6 +17,8 @@ const (
 	askPause = 30 * time.Second
 	// leaseLast: with less time than that left, a lease is not asked for more.
 	leaseLast = 2 * time.Second
+	// forEver stands for the time that is left of a lease without an end.
+	forEver = 24 * time.Hour
 	// releaseTime bounds giving a lease back, be the change in time or not.
 	releaseTime = time.Second
 )
@@ -227,6 +229,12 @@ func (a *Agent) notRenewed(l system.Lease, ended bool) {
 	h := &a.lease
 	h.mu.Lock()
 	left := time.Until(h.until)
+	if h.until.IsZero() {
+		left = forEver
+	}
+	if h.renew != nil {
+		h.renew.Stop()
+	}
 	if !ended && left > leaseLast {
 		h.renew = a.after(left/2, func() { a.renewLease(l) })
 		h.mu.Unlock()

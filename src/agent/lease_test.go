@@ -275,3 +275,35 @@ func TestDHCPFails(t *testing.T) {
 		b.noPending(t)
 	})
 }
+
+// TestAnotherNetwork: a link that returns may lead elsewhere, and a lease is
+// asked for again at once.
+func TestAnotherNetwork(t *testing.T) {
+	alone(t, "", func(t *testing.T, b *box, _ func() *home) {
+		b.start(t.Context(), t)
+		settle(2 * time.Second)
+		b.unplug()
+		settle(time.Second)
+		b.plug()
+		settle(2 * time.Second)
+		if got := b.dev.String(); !strings.HasSuffix(got, "\nrenew 192.168.1.100/24") {
+			t.Errorf("the same network:\n%s", got)
+		}
+		b.unplug()
+		settle(time.Second)
+		b.dev.Change(func(m *system.Memory, _ *model.Settings) {
+			m.Fail = func(op string) error {
+				if op == "renew" {
+					return system.ErrLeaseEnded
+				}
+				return nil
+			}
+			m.Offer.Address = netip.MustParsePrefix("10.0.0.100/24")
+		})
+		b.plug()
+		settle(2 * time.Second)
+		if in := b.dev.In(); in.Address != netip.MustParsePrefix("10.0.0.100/24") {
+			t.Errorf("another network: %+v\n%v", in, b.dev)
+		}
+	})
+}

@@ -113,6 +113,9 @@ func (a *Agent) putBack(ctx context.Context, s model.Settings) error {
 func (a *Agent) linkCame(mac model.MAC) {
 	again := a.mac != model.MAC{}
 	a.linkUp, a.mac = true, mac
+	if l := a.lease.held(); again && l.Address.IsValid() {
+		a.renewLease(l) // it may be another network, where the address must not be used
+	}
 	c := &a.change
 	switch {
 	case c.busy:
