@@ -12,7 +12,7 @@ TIMEOUT     ?= 25m
 # Inlining grows the binary by a tenth; only ciphers, memory and maps are slower without
 # (a handshake five times), and what they call of other packages must be named, too.
 INLINED     := crypto/... golang.org/x/crypto/... encoding/binary internal/byteorder math/bits runtime internal/runtime/...
-BUILDFLAGS  := -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' \
+BUILDFLAGS   = -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' \
                -gcflags=all=-l $(INLINED:%=-gcflags=%=)
 
 # An ordinary user's PATH often lacks these.
@@ -20,17 +20,28 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 # program:package, as .ci/need takes them.
 PROGRAMS := dnsmasq:dnsmasq-base igmpproxy:igmpproxy iptables:iptables nft:nftables conntrack:conntrack \
-            ip:iproute2 bridge:iproute2 ping:iputils-ping
+            ip:iproute2 bridge:iproute2 ping:iputils-ping \
+            dash:dash busybox:busybox-static shellcheck:shellcheck
 # The race detector needs cgo.
 COMPILER := gcc:gcc /usr/include/stdlib.h:libc6-dev
 
-.PHONY: help build test lint bench size demo soak fuzz clean
+# A package's version is the feed's, and its time the last commit's.
+ARCH        ?= x86_64
+PKG_VERSION ?= $(shell sed -n 's/^PKG_VERSION:=//p' openwrt/homeconf/Makefile)
+PKG_RELEASE ?= $(shell sed -n 's/^PKG_RELEASE:=//p' openwrt/homeconf/Makefile)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+.PHONY: help build ipk test lint bench size demo soak fuzz clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
 build: ## build bin/homeconf
 	CGO_ENABLED=0 $(GO) build $(BUILDFLAGS) -o bin/homeconf ./src/cmd/homeconf
+
+ipk: VERSION := $(PKG_VERSION)-r$(PKG_RELEASE)
+ipk: ## build OpenWrt packages for ARCH (x86_64) in bin
+	@$(GO) run ./src/cmd/homeconf-pack --arch '$(ARCH)' --version '$(VERSION)' --epoch '$(SOURCE_DATE_EPOCH)' -- $(BUILDFLAGS)
 
 test: ## run vet and all tests with the race detector; root gets what they need installed
 	@.ci/need $(PROGRAMS) $(COMPILER)
