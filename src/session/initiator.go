@@ -27,6 +27,7 @@ const (
 	shakeTime             = 5 * time.Second // then discovery begins anew
 	othersFirst           = 500 * time.Millisecond
 	unaskedPause          = time.Second // between SOLICITs that an unasked ADVERTISE causes
+	unaskedJitter         = 20 * time.Millisecond
 	maxHomes              = 8
 	rekeyFrom, rekeyUntil = 10*time.Hour + 48*time.Minute, 13*time.Hour + 12*time.Minute // 12 h ± 10 %
 )
@@ -85,6 +86,8 @@ type Initiator struct {
 	approved   bool
 	reveals    int
 	rekey      timer
+	doubts     timer
+	doubted    time.Time
 	frames     uint64 // in one direction, after which new keys are due
 	ticket     *wire.Ticket
 }
@@ -149,7 +152,7 @@ func (i *Initiator) Run(ctx context.Context, port link.Port) error {
 	i.mu.Unlock()
 	i.homes, i.inVain = map[[16]byte]bool{}, map[[16]byte]bool{}
 	i.peer, i.fresh, i.shaking, i.offer = nil, nil, nil, nil
-	i.ask.run, i.rekey.run = i.asking, i.rekeying
+	i.ask.run, i.rekey.run, i.doubted = i.asking, i.rekeying, time.Time{}
 	i.search(time.Now())
 	return l.run(ctx, i.serve, func(error) {
 		if i.peer != nil {
@@ -162,6 +165,7 @@ func (i *Initiator) Run(ctx context.Context, port link.Port) error {
 		i.dropFresh()
 		i.l.timers.set(&i.ask, time.Time{})
 		i.l.timers.set(&i.rekey, time.Time{})
+		i.l.timers.set(&i.doubts, time.Time{})
 		i.mu.Lock()
 		i.live = nil
 		i.mu.Unlock()

@@ -65,8 +65,12 @@ func (i *Initiator) advertised(in *inbound, now time.Time) {
 	searching := i.ask.index > 0
 	if a.Asker == ([16]byte{}) {
 		// Unasked: anybody may say so. It is at most a reason to ask again.
-		if searching && i.shaking == nil && now.Sub(i.lastAsked) >= unaskedPause {
-			i.l.timers.set(&i.ask, now.Add(i.l.between(0, 20*time.Millisecond)))
+		switch {
+		case i.shaking != nil:
+		case searching && now.Sub(i.lastAsked) >= unaskedPause:
+			i.l.timers.set(&i.ask, now.Add(i.l.between(0, unaskedJitter)))
+		case !searching && i.peer != nil:
+			i.doubt(now)
 		}
 		return
 	}
