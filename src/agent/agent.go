@@ -28,6 +28,7 @@ type Config struct {
 	StateDir  string // key, home and settings, normally /etc/homeconf
 	RunDir    string // the socket; empty: none
 	Interface string // empty: what UCI says
+	Bus       string // ubusd's socket; empty: where it usually is; calls.NoBus: there is none
 	Version   string
 	LogLevel  *slog.LevelVar
 	Log       *slog.Logger
@@ -190,6 +191,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		g.Go(func() error {
 			return calls.Serve(ctx, calls.SocketPath(a.cfg.RunDir, calls.Agent), calls.Agent, a.Call)
 		})
+		g.Go(func() error { calls.ServeBus(ctx, a.cfg.Bus, calls.Agent, a.Call, a.log); return nil })
 	}
 	err := g.Wait()
 	a.wg.Wait()

@@ -19,6 +19,7 @@ type StatusResult struct {
 	DryRun        bool                      `json:"dry_run"` // plans only, changes nothing
 	LAN           model.LAN                 `json:"lan"`
 	WAN           model.WAN                 `json:"wan"`
+	Firewall      model.Firewall            `json:"firewall,omitempty"`
 	Rates         model.Rates               `json:"rates"`
 	Multicast     model.MulticastFact       `json:"multicast"`
 	Devices       map[model.DeviceState]int `json:"devices"` // how many in each state
@@ -28,6 +29,10 @@ type StatusResult struct {
 	Problem       string                    `json:"problem,omitempty"`  // why nobody is adopted now, in plain words
 	Counters      map[string]uint64         `json:"counters,omitempty"` // frames dropped, by reason; more
 }
+
+// MetricsResult are numbers by their names, such as "devices_adopted": counters
+// and gauges alike, for a collector.
+type MetricsResult map[string]int64
 
 // WaitingDevice is one that asks to be let in. Its digits are for a page that
 // asks "Does the device show 482 913?"; the command line doesn't print them, so

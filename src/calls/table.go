@@ -144,6 +144,11 @@ var Table = []Call{
 		Example: "homeconf event list --device d1a2b3c4d5e", Result: EventsResult{},
 	},
 	{
+		Name: "metrics", Daemon: Configurator, Words: []string{"metrics"}, ReadOnly: true,
+		Help:    "Print numbers about the home and the configurator, for a collector.",
+		Example: "homeconf metrics", Result: MetricsResult{},
+	},
+	{
 		Name: "multicast_allow", Daemon: Configurator, Words: []string{"multicast", "allow"},
 		Help:    "Say yes to homeconf setting up the gateway's IGMP proxy, which IPTV needs.",
 		Example: "homeconf multicast allow", Result: DoneResult{},

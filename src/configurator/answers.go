@@ -80,6 +80,8 @@ func (c *Configurator) answer(name string, args calls.Args) (any, error) {
 		return calls.FindingsResult{Findings: nonNil(c.findings.all())}, nil
 	case "event_list":
 		return calls.EventsResult{Events: nonNil(c.store.Events(args.Device("device"), int(args.Int("limit"))))}, nil
+	case "metrics":
+		return c.metrics(), nil
 	case "multicast_allow":
 		return c.allowMulticast()
 	}
@@ -126,8 +128,8 @@ func (c *Configurator) answerPlan(ctx context.Context) (any, error) {
 
 func (c *Configurator) status() calls.StatusResult {
 	s := calls.StatusResult{Version: c.cfg.Version, Instance: hex.EncodeToString(c.home.instance[:]), Home: fingerprint(c.home.key.Public()),
-		Since: c.since, UptimeSeconds: int64(time.Since(c.since) / time.Second), Interface: c.opts.Configurator.Interface, LinkUp: c.linkUp,
-		DryRun: c.opts.Configurator.DryRun, LAN: c.net.LAN, WAN: c.net.WAN, Rates: c.net.Rates, Multicast: c.net.Multicast,
+		Since: c.since, UptimeSeconds: int64(time.Since(c.since) / time.Second), Interface: c.iface, LinkUp: c.linkUp,
+		DryRun: c.opts.Configurator.DryRun, LAN: c.net.LAN, WAN: c.net.WAN, Firewall: c.net.Firewall, Rates: c.net.Rates, Multicast: c.net.Multicast,
 		Devices: map[model.DeviceState]int{}, Waiting: []calls.WaitingDevice{}, Findings: len(c.findings.all()), Pairing: c.pairing(),
 		Problem: c.standing(), Counters: c.count.Snapshot()}
 	for _, r := range c.everybody() {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,7 @@ import (
 	"homeconf/src/plan"
 	"homeconf/src/session"
 	"homeconf/src/sighting"
+	"homeconf/src/ubus"
 )
 
 // Config is what a configurator is made of. Fields below Step are filled in
@@ -31,6 +33,7 @@ type Config struct {
 	StateDir  string // the home's key and database, normally /etc/homeconf
 	RunDir    string // the socket, normally /var/run/homeconf
 	Interface string // LAN bridge; empty: what UCI says
+	Bus       string // ubusd's socket; empty: where it usually is; calls.NoBus: there is none
 	Version   string
 	LogLevel  *slog.LevelVar
 	Log       *slog.Logger
@@ -68,6 +71,10 @@ type Configurator struct {
 	since time.Time
 	ctx   context.Context // of Run: what is started beside the loop ends with it
 	wg    errgroup.Group
+
+	bus    *ubus.Client                   // nil: this is no OpenWrt
+	object atomic.Pointer[ubus.Published] // on ubus, once it is published
+	iface  string                         // the LAN's device
 
 	box *mailbox
 
@@ -131,9 +138,6 @@ func New(cfg Config) (*Configurator, error) {
 	}
 	c.work.init()
 	c.useOptions(opts)
-	if cfg.Interface != "" {
-		c.opts.Configurator.Interface = cfg.Interface
-	}
 	var founded bool
 	if c.home, founded, err = openHome(cfg.StateDir); err != nil {
 		return nil, err
@@ -151,7 +155,10 @@ func New(cfg Config) (*Configurator, error) {
 			c.members.add(session.PublicKey(*r.Key))
 		}
 	}
+	c.openBus()
+	c.iface = c.findInterface()
 	if err := c.fillIn(); err != nil {
+		c.closeBus()
 		return nil, err
 	}
 	c.resp, err = session.NewResponder(session.ResponderConfig{
@@ -160,6 +167,7 @@ func New(cfg Config) (*Configurator, error) {
 		Handler: heard{c}, Log: c.log, Counters: c.count,
 	})
 	if err != nil {
+		c.closeBus()
 		return nil, fmt.Errorf("making the responder: %w", err)
 	}
 	return c, nil
@@ -178,6 +186,7 @@ func (c *Configurator) Run(ctx context.Context) error {
 	g.Go(func() error {
 		return c.cfg.Gateway.Watch(ctx, func(what string) { c.box.tell(func() { c.gatewayChanged(what) }) })
 	})
+	g.Go(func() error { return c.serveBus(ctx) })
 	g.Go(func() error { c.reloadOnDemand(ctx); return nil })
 	g.Go(func() error {
 		select {
@@ -282,9 +291,6 @@ func (c *Configurator) reloaded(opts *options.Options, err error) {
 		return
 	}
 	c.note("options", nil)
-	if c.cfg.Interface != "" {
-		opts.Configurator.Interface = c.cfg.Interface
-	}
 	if reflect.DeepEqual(opts, c.opts) {
 		// The firewall's include asks for this whenever the firewall was
 		// reloaded: what is missing is put back, and nobody hears of it.
@@ -347,6 +353,7 @@ func (c *Configurator) tell(kind string, id model.DeviceID, cause, text string, 
 	if _, err := c.store.Append(e); err != nil {
 		c.log.Error("history was not stored", "err", err)
 	}
+	c.notify(e)
 }
 
 // note replaces what one source has found.

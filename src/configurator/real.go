@@ -23,7 +23,7 @@ const receiveBuffer = 1 << 20
 func (c *Configurator) fillIn() error {
 	o := c.opts.Configurator
 	if c.cfg.Link == nil {
-		k := link.Keeper{Interface: o.Interface, Log: c.log, Options: link.Options{
+		k := link.Keeper{Interface: c.iface, Log: c.log, Options: link.Options{
 			EtherType: wire.EtherType, Groups: []link.MAC{link.MAC(wire.Group)}, ReceiveBuffer: receiveBuffer}}
 		c.cfg.Link = func(ctx context.Context, use func(context.Context, link.Port) error) error {
 			k.Use = use
@@ -31,23 +31,19 @@ func (c *Configurator) fillIn() error {
 		}
 	}
 	if c.cfg.Prober == nil {
-		c.cfg.Prober = lanProber(o.Interface)
+		c.cfg.Prober = lanProber(c.iface)
 	}
 	if c.cfg.Gateway == nil {
-		var reload gateway.Reloader = gateway.Watched{}
-		if o.ReloadCommand != "" {
-			reload = gateway.CommandReloader{Path: o.ReloadCommand}
-		}
 		gw, err := gateway.New(gateway.Config{ConfigDir: c.cfg.ConfigDir, StateDir: c.cfg.StateDir, RunDir: c.cfg.RunDir,
-			LANDevice: o.Interface, LANNetwork: o.LANNetwork, WANNetwork: o.WANNetwork, IPTVNetwork: o.IPTVNetwork,
-			Reloader: reload, Log: c.log})
+			LANDevice: c.iface, LANNetwork: o.LANNetwork, WANNetwork: o.WANNetwork, IPTVNetwork: o.IPTVNetwork,
+			Reloader: c.reloader(), System: c.busSystem(), Log: c.log})
 		if err != nil {
 			return fmt.Errorf("opening the gateway: %w", err)
 		}
 		c.cfg.Gateway = gw
 	}
 	if c.cfg.Sightings == nil {
-		s := sighting.Config{Device: o.Interface, LeaseFile: leaseFile(c.cfg.ConfigDir), Log: c.log}
+		s := sighting.Config{Device: c.iface, Bus: c.bus, LeaseFile: leaseFile(c.cfg.ConfigDir), Log: c.log}
 		c.cfg.Sightings = func(ctx context.Context, tell func([]sighting.Evidence)) error { return sighting.Watch(ctx, s, tell) }
 	}
 	return nil

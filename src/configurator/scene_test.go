@@ -77,6 +77,8 @@ func facts() model.Network {
 type sim struct {
 	t    *testing.T
 	dir  string
+	run  string // empty: nobody can reach it
+	bus  string
 	seg  *link.Segment
 	port func(link.MAC) link.Port // plugs in
 	gw   *gateway.Memory
@@ -125,7 +127,7 @@ func (s *sim) startHome(ctx context.Context) {
 	s.t.Helper()
 	port := s.port(link.MAC{2, 0, 0, 0, 0, 1})
 	s.plugs, _ = port.(*link.SegmentPort)
-	c, err := New(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), Log: s.log, FS: s.fs, Gateway: s.gw, Prober: s.lan,
+	c, err := New(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), RunDir: s.run, Bus: s.bus, Log: s.log, FS: s.fs, Gateway: s.gw, Prober: s.lan,
 		Reload: s.reload,
 		Link:   func(ctx context.Context, use func(context.Context, link.Port) error) error { return use(ctx, port) },
 		Sightings: func(ctx context.Context, tell func([]sighting.Evidence)) error {

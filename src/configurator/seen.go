@@ -18,6 +18,7 @@ func (c *Configurator) sighted(evidence []sighting.Evidence) {
 	now := time.Now()
 	own := c.byMAC()
 	changed := false
+	var fresh []model.DeviceID
 	for mac, s := range sighting.Merge(evidence) {
 		if mac == c.net.LAN.MAC || mac.IsZero() || mac.IsGroup() {
 			continue
@@ -29,8 +30,11 @@ func (c *Configurator) sighted(evidence []sighting.Evidence) {
 		if c.isWaiting(mac) {
 			continue
 		}
-		c.sightedStranger(mac, s, now)
+		if c.sightedStranger(mac, s, now) {
+			fresh = append(fresh, model.IDOfMAC(mac))
+		}
 	}
+	c.sawNew(fresh)
 	c.forgetOldest()
 	if changed {
 		c.touch()
@@ -51,14 +55,17 @@ func (c *Configurator) sightedOurs(id model.DeviceID, s model.Sighting, now time
 	return !same && r.State == model.DeviceManaged
 }
 
-func (c *Configurator) sightedStranger(mac model.MAC, s model.Sighting, now time.Time) {
+// sightedStranger says whether the device was not known before.
+func (c *Configurator) sightedStranger(mac model.MAC, s model.Sighting, now time.Time) (fresh bool) {
 	id := model.IDOfMAC(mac)
 	r := c.seen[id]
 	if r == nil {
+		fresh = true
 		r = &model.Record{ID: id, MACs: []model.MAC{mac}, State: model.DeviceSeen, FirstSeen: now}
 		c.seen[id] = r
 	}
 	r.Sighting, r.LastSeen = &s, now
+	return fresh
 }
 
 func (c *Configurator) forgetOldest() {

@@ -14,8 +14,10 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"homeconf/src/gateway/openwrt"
 	gwuci "homeconf/src/gateway/uci"
 	"homeconf/src/model"
+	"homeconf/src/uci"
 )
 
 // Bounds on what strangers on the LAN can make the gateway list.
@@ -41,7 +43,7 @@ func (r *Router) Facts(ctx context.Context) (model.Network, error) {
 	if err != nil {
 		return fail(err)
 	}
-	links, lan, err := r.sides(&n)
+	links, lan, err := r.sides(ctx, &n)
 	if err != nil {
 		return fail(err)
 	}
@@ -67,12 +69,13 @@ func (r *Router) Facts(ctx context.Context) (model.Network, error) {
 }
 
 // sides looks at the home's side of the gateway and at the outside's.
-func (r *Router) sides(n *model.Network) (links []netlink.Link, lan netlink.Link, err error) {
+func (r *Router) sides(ctx context.Context, n *model.Network) (links []netlink.Link, lan netlink.Link, err error) {
 	file, err := r.load("network")
 	if err != nil {
 		return nil, nil, err
 	}
 	networks := gwuci.Networks(file)
+	r.askNetifd(ctx)
 	if links, err = netlink.LinkList(); err != nil {
 		return nil, nil, fmt.Errorf("list network devices: %w", err)
 	}
@@ -103,6 +106,24 @@ func leases(path string) ([]model.Lease, error) {
 		return nil, fmt.Errorf("read the leases: %w", err)
 	}
 	return model.ParseLeases(b), nil
+}
+
+// askNetifd has its interfaces told, where there is one. Without an answer the
+// last one holds, and the configuration where there was none.
+func (r *Router) askNetifd(ctx context.Context) {
+	if r.cfg.System == nil {
+		return
+	}
+	list, err := r.cfg.System.Interfaces(ctx)
+	if err != nil {
+		r.log.Warn("the networks' devices are taken from the configuration", "err", err)
+		return
+	}
+	known := make(map[string]openwrt.Interface, len(list))
+	for _, i := range list {
+		known[i.Name] = i
+	}
+	r.netifd.Store(&known)
 }
 
 // lan is the home's side: of the kernel's addresses the one that is also
@@ -181,9 +202,15 @@ func (r *Router) wan(links []netlink.Link, networks []gwuci.Network) (model.WAN,
 }
 
 // deviceOf is the Linux device on which a network's packets travel.
+// What netifd says of it comes before what the configuration lets one expect.
 func (r *Router) deviceOf(networks []gwuci.Network, name string) string {
 	if name == r.cfg.LANNetwork {
 		return r.cfg.LANDevice
+	}
+	if known := r.netifd.Load(); known != nil {
+		if i, ok := (*known)[name]; ok && i.Device != "" {
+			return i.Device
+		}
 	}
 	// An alias "@wan" may lead on; a chain of aliases ends somewhere.
 	for range 4 {
@@ -233,4 +260,14 @@ func mbps(kbit uint64) uint32 {
 		return 1
 	}
 	return uint32(min(kbit/1000, 1<<31))
+}
+
+// DeviceOf is the Linux device that a network file names for a network.
+func DeviceOf(f *uci.File, network string) string {
+	for _, n := range gwuci.Networks(f) {
+		if n.Name == network {
+			return n.Device
+		}
+	}
+	return ""
 }

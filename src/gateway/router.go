@@ -9,9 +9,11 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"homeconf/src/gateway/iptables"
 	"homeconf/src/gateway/multicast"
+	"homeconf/src/gateway/openwrt"
 	gwuci "homeconf/src/gateway/uci"
 	"homeconf/src/model"
 	"homeconf/src/uci"
@@ -40,6 +42,7 @@ type Config struct {
 	Sys       string // "/sys"
 
 	Reloader Reloader // nil: Watched
+	System   System   // the OpenWrt that we are on; nil: none
 	Log      *slog.Logger
 }
 
@@ -56,11 +59,18 @@ type Router struct {
 	ledger   ledger
 	put      *iptables.State // our chain as Set left it; nil: not there, or not known
 	stamps   stamps
-	openMu   sync.Mutex // guards marks while it is opened
-	dhcpPort uint16     // another one only in tests
+	netifd   atomic.Pointer[map[string]openwrt.Interface] // as last told; nil: never
+	openMu   sync.Mutex                                   // guards marks while it is opened
+	dhcpPort uint16                                       // another one only in tests
 }
 
 var _ Gateway = (*Router)(nil)
+
+// System is what OpenWrt's own daemons know and tell.
+type System interface {
+	Interfaces(ctx context.Context) ([]openwrt.Interface, error)
+	Watch(ctx context.Context, changed func(what string)) error
+}
 
 // marker is what Set and VerifyMarks need of gateway/iptables.
 type marker interface {

@@ -35,8 +35,8 @@ const (
 var watched = []string{"dhcp", "firewall", "igmpproxy", "network", "omcproxy", "sqm"}
 
 // Watch tells of changes that somebody else made to what Facts and Set look at:
-// UCI files, addresses and routes, nftables rules. It waits for the kernel's
-// events, and does nothing while there are none. The legacy tables of iptables
+// UCI files, addresses and routes, nftables rules, services. It waits for the
+// kernel's events and OpenWrt's, and does nothing while there are none. The legacy tables of iptables
 // have no events; who flushes those has to say so (the firewall include does).
 func (r *Router) Watch(ctx context.Context, changed func(what string)) error {
 	events := make(chan source, 64)
@@ -69,6 +69,9 @@ func (r *Router) Watch(ctx context.Context, changed func(what string)) error {
 			return nil
 		})
 	}
+	if r.cfg.System != nil {
+		g.Go(func() error { r.followSystem(ctx, events); return nil })
+	}
 	g.Go(func() error { r.tellChanges(ctx, events, changed); return nil })
 	return g.Wait()
 }
@@ -80,6 +83,7 @@ const (
 	fromFiles    source = "settings"
 	fromNetwork  source = "network"
 	fromFirewall source = "firewall"
+	fromServices source = "services"
 )
 
 // tellChanges gathers events, leaves out what we did ourselves, and tells the
@@ -104,7 +108,7 @@ func (r *Router) tellChanges(ctx context.Context, events <-chan source, changed 
 		}
 		var what []string
 		for s := range from {
-			if s == fromNetwork && r.sidesChanged() || s == fromFiles && r.filesChanged() || s == fromFirewall && r.marksChanged(ctx) {
+			if s == fromServices || s == fromNetwork && r.sidesChanged(ctx) || s == fromFiles && r.filesChanged() || s == fromFirewall && r.marksChanged(ctx) {
 				what = append(what, string(s))
 			}
 		}
@@ -140,6 +144,23 @@ func follow(ctx context.Context, open func() (*os.File, error), from source, eve
 			return err
 		}
 		tell()
+	}
+}
+
+// followSystem is follow for what OpenWrt's daemons tell.
+func (r *Router) followSystem(ctx context.Context, events chan<- source) {
+	err := r.cfg.System.Watch(ctx, func(what string) {
+		s := fromServices
+		if what == "network" {
+			s = fromNetwork
+		}
+		select {
+		case events <- s:
+		default:
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		r.log.Warn("OpenWrt's daemons are not listened to", "err", err)
 	}
 }
 
@@ -218,9 +239,9 @@ func (s *stamps) lookedAt(n model.Network) {
 
 // sidesChanged says whether an address, a route or a link changed that counts:
 // devices that come and go at the bridge make events too.
-func (r *Router) sidesChanged() bool {
+func (r *Router) sidesChanged(ctx context.Context) bool {
 	var n model.Network
-	_, _, err := r.sides(&n)
+	_, _, err := r.sides(ctx, &n)
 	r.stamps.mu.Lock()
 	defer r.stamps.mu.Unlock()
 	return err != nil || n.LAN != r.stamps.lan || n.WAN != r.stamps.wan

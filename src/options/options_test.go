@@ -26,7 +26,7 @@ func TestMissingFileIsAllDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, a := o.Configurator, o.Agent
-	if !c.Enabled || c.Interface != "br-lan" || c.Pairing != PairingApprove || c.ManageIGMPProxy != "ask" || c.DryRun || c.Agentless != "suggest" ||
+	if !c.Enabled || c.Interface != "" || c.Pairing != PairingApprove || c.ManageIGMPProxy != "ask" || c.DryRun || c.Agentless != "suggest" ||
 		a.Interface != "eth0" || !a.DHCP || a.ResolvConf != "/etc/resolv.conf" {
 		t.Errorf("defaults: %+v", o)
 	}

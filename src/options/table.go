@@ -18,7 +18,7 @@ var sectionTypes = []string{"configurator", "agent", "service", "profile"}
 // Table has every option there is.
 var Table = []Option{
 	one("configurator", "enabled", boolean, "1", "Whether the configurator runs.", func(o *Options) *bool { return &o.Configurator.Enabled }),
-	one("configurator", "interface", device, "br-lan", "The LAN bridge on which agents are heard.", func(o *Options) *string { return &o.Configurator.Interface }),
+	one("configurator", "interface", device, "", "The LAN bridge on which agents are heard; none: that of lan_network.", func(o *Options) *string { return &o.Configurator.Interface }),
 	one("configurator", "lan_network", network, "lan", "The UCI network of the LAN.", func(o *Options) *string { return &o.Configurator.LANNetwork }),
 	one("configurator", "wan_network", network, "wan", "The UCI network of the way outside.", func(o *Options) *string { return &o.Configurator.WANNetwork }),
 	one("configurator", "iptv_network", network, "", "The UCI network on which the provider sends IPTV, where it is not the WAN.", func(o *Options) *string { return &o.Configurator.IPTVNetwork }),

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"homeconf/src/model"
+	"homeconf/src/ubus"
 )
 
 // Source is where a piece of evidence comes from.
@@ -29,6 +30,7 @@ const (
 	DHCP     Source = "dhcp"     // a lease
 	Neighbor Source = "neighbor" // the kernel's ARP or ND table
 	Bridge   Source = "bridge"   // learned at a port
+	WiFi     Source = "wifi"     // a station of an access point of ours
 )
 
 // Evidence is one thing seen of one MAC address.
@@ -45,9 +47,12 @@ type Evidence struct {
 
 // Config says where to look.
 type Config struct {
-	Device    string // the LAN's: "br-lan"
-	LeaseFile string // "": none
-	Log       *slog.Logger
+	Device    string       // the LAN's: "br-lan"
+	LeaseFile string       // "": none
+	Bus       *ubus.Client // of the OpenWrt that we are on; nil: none
+
+	heard *heard
+	Log   *slog.Logger
 }
 
 // Bounds. Anybody on the LAN can make MAC addresses up.
@@ -71,7 +76,11 @@ func Collect(ctx context.Context, c Config) ([]Evidence, error) {
 	if err != nil && c.Log != nil {
 		c.Log.Warn("leases can't be read", "err", err)
 	}
-	return arrange(append(seen, leased...), own), nil
+	seen = append(seen, leased...)
+	if c.heard != nil {
+		seen = append(seen, c.heard.evidence()...)
+	}
+	return arrange(seen, own), nil
 }
 
 func leases(path string) ([]Evidence, error) {

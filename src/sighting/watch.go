@@ -39,6 +39,16 @@ func Watch(ctx context.Context, c Config, tell func([]Evidence)) error {
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	if c.Bus != nil {
+		c.heard = &heard{all: map[heardKey]heardEvidence{}}
+		h := c.heard
+		g.Go(func() error {
+			if err := watchBus(ctx, c, h, poke); err != nil && ctx.Err() == nil {
+				c.Log.Warn("devices are seen without what ubus tells", "err", err)
+			}
+			return nil
+		})
+	}
 	ready := make(chan struct{}, 2)
 	g.Go(func() error { return watchKernel(ctx, c, poke, ready) })
 	if c.LeaseFile != "" {

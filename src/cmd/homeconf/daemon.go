@@ -23,8 +23,8 @@ const endTimeout = 900 * time.Millisecond
 
 // daemonFlags are what both daemons take.
 type daemonFlags struct {
-	configDir, stateDir, runDir, iface string
-	level                              slog.LevelVar
+	configDir, stateDir, runDir, iface, bus string
+	level                                   slog.LevelVar
 }
 
 func (f *daemonFlags) set(d calls.Daemon) *flag.FlagSet {
@@ -34,6 +34,7 @@ func (f *daemonFlags) set(d calls.Daemon) *flag.FlagSet {
 	fs.StringVar(&f.stateDir, "state-dir", "/etc/homeconf", "keys and records are kept in `DIR`")
 	fs.StringVar(&f.runDir, "run-dir", defaultRunDir, "the socket is made in `DIR`")
 	fs.StringVar(&f.iface, "interface", "", "the interface `NAME` to speak on (default: as UCI says)")
+	fs.StringVar(&f.bus, "ubus", "", "ubusd's `SOCKET`, or none (default: where OpenWrt has it)")
 	fs.TextVar(&f.level, "log-level", &f.level, "the least `LEVEL` that is logged: debug, info, warn or error")
 	return fs
 }

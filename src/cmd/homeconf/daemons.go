@@ -13,10 +13,10 @@ import (
 var daemons = map[calls.Daemon]func(context.Context, *daemonFlags, *slog.Logger, <-chan struct{}) error{
 	calls.Configurator: func(ctx context.Context, f *daemonFlags, log *slog.Logger, reload <-chan struct{}) error {
 		return configurator.Run(ctx, configurator.Config{ConfigDir: f.configDir, StateDir: f.stateDir, RunDir: f.runDir, Interface: f.iface,
-			Version: version, LogLevel: &f.level, Log: log, Reload: reload, Step: crashStep()})
+			Bus: f.bus, Version: version, LogLevel: &f.level, Log: log, Reload: reload, Step: crashStep()})
 	},
 	calls.Agent: func(ctx context.Context, f *daemonFlags, log *slog.Logger, reload <-chan struct{}) error {
 		return agent.Run(ctx, agent.Config{ConfigDir: f.configDir, StateDir: f.stateDir, RunDir: f.runDir, Interface: f.iface,
-			Version: version, LogLevel: &f.level, Log: log, Reload: reload, Step: crashStep()})
+			Bus: f.bus, Version: version, LogLevel: &f.level, Log: log, Reload: reload, Step: crashStep()})
 	},
 }

@@ -269,3 +269,14 @@ func printLeft(w io.Writer, r calls.LeaveResult) {
 		fmt.Fprintln(w, "The reservations that stay are the sections named hc_… in /etc/config/dhcp; delete each when its device uses DHCP.")
 	}
 }
+
+func printMetrics(w io.Writer, r calls.MetricsResult) {
+	names := make([]string, 0, len(r))
+	for name := range r {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Fprintf(w, "%s %d\n", safe(name), r[name])
+	}
+}
