@@ -311,3 +311,35 @@ func TestCodeOnlyHome(t *testing.T) {
 		}
 	})
 }
+
+// Five wrong tries turn the device away; it asks anew, with other digits.
+func TestFiveWrongTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, link.SegmentOptions{Seed: 1})
+		s.startHome(t.Context())
+		defer s.end()
+		b := s.plug(t.Context(), 1)
+		time.Sleep(3 * time.Second)
+		id, first := string(b.id(t)), b.digits(t)
+		for n := range maxWrong {
+			if _, err := s.call("device_adopt", calls.Args{"id": id, "code": b.wrong(t)}); calls.CodeOf(err) != calls.PermissionDenied {
+				t.Fatalf("try %d: %v", n, err)
+			}
+		}
+		if _, err := s.call("device_adopt", calls.Args{"id": id, "code": first}); calls.CodeOf(err) != calls.NotFound {
+			t.Errorf("the right digits after five wrong ones: %v", err)
+		}
+		time.Sleep(40 * time.Second)
+		if now := b.digits(t); now == "" || now == first {
+			t.Fatalf("digits %q, first %q", now, first)
+		}
+		if _, err := s.call("device_adopt", calls.Args{"id": id, "code": first}); err == nil {
+			t.Error("digits of an earlier session were taken")
+		}
+		s.must("device_adopt", calls.Args{"id": id, "code": b.digits(t)})
+		time.Sleep(time.Second)
+		if b.status(t).State != calls.AgentConnected {
+			t.Error("not let in by the right digits")
+		}
+	})
+}

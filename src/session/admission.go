@@ -162,6 +162,9 @@ func (r *Responder) third(in *inbound, now time.Time) {
 	}
 	k, code := h.finish(m.Noise)
 	if k == nil {
+		if h.forged++; h.forged >= maxForged {
+			delete(r.halves, h.local)
+		}
 		r.drop(DropHandshake, in)
 		return
 	}

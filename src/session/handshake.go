@@ -34,6 +34,10 @@ type dhKeys struct {
 	static, ephemeral *ecdh.PrivateKey
 	memo              [4]dhResult
 	next              int
+	// bounded: as many results as fit are all there are. A responder needs
+	// no more, and its initiator could else name one static key after
+	// another in a third message that never ends.
+	bounded bool
 }
 
 type dhResult struct {
@@ -57,6 +61,9 @@ func (d *dhKeys) DH(private, public []byte) ([]byte, error) {
 		if m.used && m.ephemeral == eph && m.public == [KeySize]byte(public) {
 			return append([]byte(nil), m.secret[:]...), nil
 		}
+	}
+	if d.bounded && d.next >= len(d.memo) {
+		return nil, errDH
 	}
 	key := d.static
 	if eph {
@@ -139,7 +146,7 @@ func newHandshake(c handshakeConfig) (*handshake, error) {
 	if err != nil {
 		return nil, err
 	}
-	dh := &dhKeys{static: c.static.key, ephemeral: e.key}
+	dh := &dhKeys{static: c.static.key, ephemeral: e.key, bounded: !c.initiator}
 	h := &handshake{dh: dh, conf: noise.Config{
 		CipherSuite:   noise.NewCipherSuite(dh, noise.CipherChaChaPoly, noise.HashBLAKE2s),
 		Random:        c.random,

@@ -95,6 +95,7 @@ type Initiator struct {
 // shaking is the handshake under way.
 type shaking struct {
 	hs       *handshake
+	forged   int    // answers that did not authenticate
 	renews   uint32 // the home's index of the session to go on with; 0: none
 	peer     *Peer  // once the handshake is done
 	home     link.MAC
@@ -291,6 +292,9 @@ func (i *Initiator) second(in *inbound, now time.Time) {
 	}
 	payload, k, err := s.hs.read(m.Noise)
 	if err != nil {
+		if s.forged++; s.forged >= maxForged {
+			i.search(now)
+		}
 		i.drop(DropHandshake, in)
 		return
 	}

@@ -137,7 +137,7 @@ func (p *Peer) spent(limit uint64) bool {
 // that counts.
 func (r *Responder) renewable(index uint32, key PublicKey) *Peer {
 	p := r.sessions[index]
-	if p == nil || p.local != index || p.key != key || r.members[key] != p || !p.canRenew() {
+	if p == nil || p.local != index || r.members[key] != p || !p.canRenew() {
 		return nil
 	}
 	return p

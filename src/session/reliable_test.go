@@ -464,6 +464,34 @@ func TestSendersStayInTheWindow(t *testing.T) {
 	}
 }
 
+// TestTakeUnsent: at a change of keys only what has begun stays under the old ones.
+func TestTakeUnsent(t *testing.T) {
+	c := newChannel(t, 1)
+	var want [][]byte
+	for n := range 30 {
+		want = append(want, message(0, n, 500))
+	}
+	c.say(0, want...)
+	c.poll(0)
+	tr := c.ends[0].t
+	rest := tr.takeUnsent()
+	if len(rest) != 30-wire.MaxAckEntries || tr.queued != wire.MaxAckEntries*500 || len(tr.out) != wire.MaxAckEntries {
+		t.Fatalf("%d taken back, %d bytes and %d messages stay", len(rest), tr.queued, len(tr.out))
+	}
+	if !c.run(time.Second, c.idle) {
+		t.Error("not done")
+	}
+	c.expect(1, want[:wire.MaxAckEntries])
+	for i, b := range rest {
+		if !bytes.Equal(b, want[wire.MaxAckEntries+i]) {
+			t.Fatalf("message %d taken back is another", i)
+		}
+	}
+	if rest := tr.takeUnsent(); rest != nil {
+		t.Errorf("%d more", len(rest))
+	}
+}
+
 func TestHostilePeerIsBounded(t *testing.T) {
 	c := newChannel(t, 1)
 	for n := range 20000 {

@@ -16,6 +16,9 @@ import (
 const (
 	// maxHalves is how many handshakes may be half done; the oldest makes room.
 	maxHalves = 64
+	// maxForged is how many messages that don't authenticate a handshake
+	// outlives: more than a neighbour's noise, and little work.
+	maxForged = 16
 	// maxSessions bounds what all devices together may hold open.
 	maxSessions = 1024
 
@@ -89,6 +92,7 @@ type Responder struct {
 type half struct {
 	local, remote uint32
 	hs            *handshake
+	forged        int // third messages that did not authenticate
 	way           wire.Way
 	psk3          bool
 	codes         []SetupCode // with XXpsk3; one of them must be the device's

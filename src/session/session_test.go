@@ -23,7 +23,8 @@ type homeSide struct {
 	opened  map[PublicKey]int
 	got     map[PublicKey][]string
 	closed  []error
-	yes     bool // to everybody who waits
+	yes, no bool // to everybody who waits
+	asked   int
 }
 
 func newHomeSide(t testing.TB) *homeSide {
@@ -53,7 +54,11 @@ func (h *homeSide) Waiting(p *Peer, w Waiting) {
 	if h.yes {
 		h.members[p.Key()] = true
 	}
+	h.asked++
 	h.mu.Unlock()
+	if h.no {
+		p.Refuse()
+	}
 	if h.yes {
 		p.Admit(w.Hash)
 	}
@@ -90,6 +95,7 @@ type agentSide struct {
 	closed []error
 	silent int
 	says   int
+	shown  int
 	got    []string
 }
 
@@ -113,8 +119,15 @@ func (a *agentSide) start(ctx context.Context, t testing.TB, port link.Port) {
 	go i.Run(ctx, port)
 }
 
-func (a *agentSide) Silent()         { a.mu.Lock(); a.silent++; a.mu.Unlock() }
-func (a *agentSide) Digits(d Digits) { a.mu.Lock(); a.digits = d; a.mu.Unlock() }
+func (a *agentSide) Silent() { a.mu.Lock(); a.silent++; a.mu.Unlock() }
+func (a *agentSide) Digits(d Digits) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if d.Code != "" && d.Code != a.digits.Code {
+		a.shown++
+	}
+	a.digits = d
+}
 func (a *agentSide) Pinned(p Pin) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
