@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"homeconf/src/calls"
@@ -88,21 +89,22 @@ func (b *Box) Ready(ctx context.Context) error {
 
 // Digits waits until the box shows digits, and the configurator knows them.
 func (b *Box) Digits(ctx context.Context) (st calls.AgentStatusResult, err error) {
-	err = Until(ctx, "digits at "+b.Name, func() (bool, error) {
-		var err error
-		if st, err = b.Status(ctx); err != nil || st.Digits == "" {
-			return false, err
-		}
-		var home calls.StatusResult
-		if err := b.Home.Call(ctx, "status", nil, &home); err != nil {
-			return false, err
-		}
-		for _, w := range home.Waiting {
-			if w.ID == st.Device && w.Digits == st.Digits {
-				return true, nil
-			}
-		}
-		return false, nil
+	err = Until(ctx, "digits at "+b.Name, func() (waits bool, err error) {
+		st, waits, err = b.Waits(ctx)
+		return waits, err
 	})
 	return st, err
+}
+
+// Waits says whether the box waits to be let in: it shows digits, and the
+// configurator knows the same.
+func (b *Box) Waits(ctx context.Context) (st calls.AgentStatusResult, waits bool, err error) {
+	if st, err = b.Status(ctx); err != nil || st.Digits == "" {
+		return st, false, err
+	}
+	var home calls.StatusResult
+	if err := b.Home.Call(ctx, "status", nil, &home); err != nil {
+		return st, false, err
+	}
+	return st, slices.ContainsFunc(home.Waiting, func(w calls.WaitingDevice) bool { return w.ID == st.Device && w.Digits == st.Digits }), nil
 }

@@ -134,9 +134,11 @@ func Build(ctx context.Context, dir string, tags ...string) (string, error) {
 	return binary, nil
 }
 
-// Until asks again and again until the answer is yes.
+// Until asks again and again until the answer is yes: every 2 ms at first, and
+// less often when it takes long.
 func Until(ctx context.Context, what string, f func() (bool, error)) error {
 	var last error
+	began := time.Now()
 	for {
 		ok, err := f()
 		if ok {
@@ -151,7 +153,7 @@ func Until(ctx context.Context, what string, f func() (bool, error)) error {
 				return fmt.Errorf("waiting for %s: %w; last: %w", what, ctx.Err(), last)
 			}
 			return fmt.Errorf("waiting for %s: %w", what, ctx.Err())
-		case <-time.After(2 * time.Millisecond):
+		case <-time.After(min(max(2*time.Millisecond, time.Since(began)/20), 50*time.Millisecond)):
 		}
 	}
 }
