@@ -12,5 +12,5 @@
 // pin.begin, pin.stored, configure.received, pending.stored, applied,
 // announced, proven, outcome.sent, confirm.received, good.stored,
 // pending.removed, confirmed.sent, revert.begin, reverted, revert.removed,
-// reset.begin, reset.removed.
+// reset.begin, reset.taken, reset.removed.
 package agent

@@ -175,9 +175,16 @@ func (a *Agent) reset(ctx context.Context) error {
 	return err
 }
 
+// wipe begins with what was set: once the files are gone, a start after a crash
+// would take the device's own address for a person's, and leave it.
 func (a *Agent) wipe(ctx context.Context) error {
+	a.giveLeaseBack()
+	taken := a.cfg.Device.Apply(ctx, model.Settings{})
+	a.cfg.Step("reset.taken")
 	for _, path := range []string{a.files.pending(), a.files.state(), a.files.key()} {
 		if err := system.RemoveFile(path); err != nil {
+			a.change.failed = true // nothing is forgotten, so it is put back
+			a.after(0, a.retryRestore)
 			return fmt.Errorf("forgetting the home: %w", err)
 		}
 		a.cfg.Step("reset.removed")
@@ -197,9 +204,8 @@ func (a *Agent) wipe(ctx context.Context) error {
 	if err := a.renewSession(); err != nil {
 		return err
 	}
-	a.giveLeaseBack()
-	if err := a.cfg.Device.Apply(ctx, model.Settings{}); err != nil {
-		return fmt.Errorf("the home is forgotten, but taking its settings away failed: %w", err)
+	if taken != nil {
+		return fmt.Errorf("the home is forgotten, but taking its settings away failed: %w", taken)
 	}
 	return nil
 }

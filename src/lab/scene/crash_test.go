@@ -33,7 +33,7 @@ const (
 
 // often is how many times that a point is passed in an act are tried: the pass
 // over the home comes by for the stranger first, and then for the new box.
-const often = 3
+const often = 2
 
 // chosen is the address that the owner chooses in the second act.
 var chosen = netip.MustParseAddr("192.168.1.60")
