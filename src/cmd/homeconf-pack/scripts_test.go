@@ -186,16 +186,17 @@ func TestDefaults(t *testing.T) {
 		fw                string
 	}{
 		{"24.10", "80-homeconf", stopped, "fw4"},
-		{"VLAN filtering", "80-homeconf", strings.Replace(stopped, "br-lan", "br-lan.1", 1), "fw4"},
 		{"19.07", "80-homeconf", "network.lan.proto=static\nnetwork.lan.type=bridge\nnetwork.lan.ifname=eth0.1 eth1\nhomeconf.configurator=configurator\n", "fw3"},
-		{"no bridge", "80-homeconf", "network.lan.proto=static\nnetwork.lan.ifname=eth0\nhomeconf.configurator=configurator\n", "fw3"},
 		{"access point by DHCP", "80-homeconf", "network.lan.proto=dhcp\nnetwork.lan.device=br-lan\nhomeconf.configurator=configurator\n", "fw4"},
 		{"access point with an address", "80-homeconf", stopped + "dhcp.lan.ignore=1\n", "fw4"},
 		{"access point, and somebody wants it", "80-homeconf", stopped + "dhcp.lan.ignore=1\nhomeconf.configurator.enabled=1\n", "fw4"},
-		{"somebody chose", "80-homeconf", stopped + "homeconf.configurator.interface=br-home\nfirewall.homeconf=include\n", "fw3"},
+		{"somebody's own include", "80-homeconf", stopped + "firewall.homeconf=include\n", "fw3"},
 		{"no section", "80-homeconf", "network.lan.proto=static\n", "fw4"},
 		{"nothing at all", "80-homeconf", "", ""},
 		{"agent", "80-homeconf-agent", stopped, ""},
+		{"agent, VLAN filtering", "80-homeconf-agent", strings.Replace(stopped, "br-lan", "br-lan.1", 1), ""},
+		{"agent, 19.07", "80-homeconf-agent", "network.lan.type=bridge\nnetwork.lan.ifname=eth0.1 eth1\nhomeconf.agent=agent\n", ""},
+		{"agent, no bridge", "80-homeconf-agent", "network.lan.ifname=eth1\nhomeconf.agent=agent\n", ""},
 		{"agent, no section", "80-homeconf-agent", "network.lan.device=br-lan.7\n", ""},
 		{"agent, somebody chose", "80-homeconf-agent", stopped + "homeconf.agent.interface=wan\n", ""},
 	}
