@@ -182,7 +182,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.findLease()
 		a.restore()
 		g.Go(func() error { return a.cfg.Link(ctx, a.serveLink) })
-		g.Go(func() error { return a.cfg.Device.Watch(ctx, func() { a.tell(a.deviceChanged) }) })
+		g.Go(func() error { return a.cfg.Device.Watch(ctx, func() { a.surely(a.deviceChanged) }) })
 		a.loop(ctx)
 		return nil
 	})
@@ -272,7 +272,7 @@ func (a *Agent) reloadOnDemand(ctx context.Context) {
 				return
 			}
 			opts, err := options.Load(a.cfg.ConfigDir)
-			a.tell(func() {
+			a.surely(func() {
 				if err != nil {
 					a.note("the settings were not read again: " + err.Error())
 					return
