@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -16,12 +15,6 @@ const DefaultTimeout = 30 * time.Second
 var Paths = []string{"/var/run/ubus/ubus.sock", "/var/run/ubus.sock"}
 
 const (
-	// firstDelay and maxDelay bound the wait between two attempts to connect
-	// again; the wait doubles, and is jittered down to its half.
-	firstDelay = 20 * time.Millisecond
-	maxDelay   = time.Second
-	// maxRetryDelay is the same for what the server refused to register again.
-	maxRetryDelay = 30 * time.Second
 	// maxKnown bounds the ids of objects that were called.
 	maxKnown = 64
 	// defaultCalls is how many served calls run at once.
@@ -45,6 +38,8 @@ type Dialer struct {
 	OnError func(error)
 }
 
+var errClosed = errors.New("ubus: the client is closed")
+
 // Client is a connection to ubusd that outlives ubusd. All methods may be used
 // from several goroutines. While there is no connection, requests wait for one
 // as long as their context allows; a request that was sent when the connection
@@ -66,14 +61,6 @@ type Client struct {
 	conn    *conn         // nil while there is none
 	changed chan struct{} // closed when conn changes
 	known   map[string]uint32
-}
-
-// wish is what is to be registered on every connection.
-type wish interface {
-	// register does it on a new connection, or nothing where it is done.
-	register(context.Context, *conn) error
-	// lost forgets the connection.
-	lost()
 }
 
 // Dial connects to ubusd at path, or where ubusd usually is when path is "".
@@ -118,102 +105,14 @@ func (d *Dialer) connect(ctx context.Context) (*conn, error) {
 // contexts of calls that are being served end.
 func (c *Client) Close() error {
 	c.cancel()
+	c.mu.Lock()
+	cn := c.conn
+	c.mu.Unlock()
+	if cn != nil {
+		cn.end(errClosed) // so that nobody waits for an answer any more
+	}
 	<-c.ended
 	return nil
-}
-
-// run keeps a connection until the client is closed.
-func (c *Client) run(cn *conn) {
-	defer close(c.ended)
-	var retry *time.Timer
-	var due <-chan time.Time
-	delay := firstDelay
-	again := func(failed bool) {
-		due = nil
-		if failed {
-			delay = min(2*delay, maxRetryDelay)
-			retry = time.NewTimer(jittered(delay))
-			due = retry.C
-		}
-	}
-	defer func() {
-		if retry != nil {
-			retry.Stop()
-		}
-	}()
-	for {
-		select {
-		case <-c.ctx.Done():
-			cn.end(errors.New("closed"))
-			c.use(nil)
-			return
-		case <-due:
-			again(!c.restore(cn))
-		case <-cn.done:
-			c.use(nil)
-			c.forEach(wish.lost)
-			if cn = c.redial(); cn == nil {
-				c.use(nil)
-				return
-			}
-			c.use(cn)
-			delay = firstDelay
-			again(!c.restore(cn))
-			if c.d.Reconnected != nil {
-				c.told.put(0, c.d.Reconnected)
-			}
-		}
-	}
-}
-
-func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2) }
-
-// redial tries until there is a connection; nil when the client is closed.
-func (c *Client) redial() *conn {
-	for delay := firstDelay; ; delay = min(2*delay, maxDelay) {
-		select {
-		case <-c.ctx.Done():
-			return nil
-		case <-time.After(jittered(delay)):
-		}
-		if cn, err := c.d.connect(c.ctx); err == nil {
-			return cn
-		}
-	}
-}
-
-// use makes cn the connection of all requests from now on.
-func (c *Client) use(cn *conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.conn = cn
-	clear(c.known)
-	close(c.changed)
-	c.changed = make(chan struct{})
-}
-
-// forEach calls f with every wish.
-func (c *Client) forEach(f func(wish)) {
-	c.registering <- struct{}{}
-	defer func() { <-c.registering }()
-	for _, w := range c.wishes {
-		f(w)
-	}
-}
-
-// restore registers everything on the connection, and says whether that worked.
-func (c *Client) restore(cn *conn) bool {
-	ok := true
-	c.forEach(func(w wish) {
-		ctx, cancel := context.WithTimeout(c.ctx, DefaultTimeout)
-		defer cancel()
-		err := w.register(ctx, cn)
-		if err != nil && !errors.Is(err, StatusConnectionFailed) {
-			c.report(err)
-		}
-		ok = ok && err == nil
-	})
-	return ok
 }
 
 func (c *Client) report(err error) {
@@ -234,9 +133,9 @@ func (c *Client) current(ctx context.Context) (*conn, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, errors.Join(StatusConnectionFailed, ctx.Err())
+			return nil, fmt.Errorf("%w: %w", StatusConnectionFailed, ctx.Err())
 		case <-c.ctx.Done():
-			return nil, fmt.Errorf("the client is closed: %w", StatusConnectionFailed)
+			return nil, fmt.Errorf("%w: %w", StatusConnectionFailed, errClosed)
 		}
 	}
 }
@@ -247,64 +146,6 @@ func within(ctx context.Context) (context.Context, context.CancelFunc) {
 		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, DefaultTimeout)
-}
-
-// add registers a wish, now and on every later connection.
-func (c *Client) add(ctx context.Context, w wish) error {
-	ctx, cancel := within(ctx)
-	defer cancel()
-	for {
-		cn, err := c.current(ctx)
-		if err != nil {
-			return err
-		}
-		select {
-		case c.registering <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		c.mu.Lock()
-		stale := c.conn != cn
-		c.mu.Unlock()
-		if !stale {
-			if err = w.register(ctx, cn); err == nil {
-				c.wishes = append(c.wishes, w)
-			}
-		}
-		<-c.registering
-		if !stale {
-			return err
-		}
-	}
-}
-
-// remove takes a wish back, then does what else it takes with the connection, if
-// there is one. Taking it back twice is no error.
-func (c *Client) remove(ctx context.Context, w wish, undo func(context.Context, *conn) error) error {
-	ctx, cancel := within(ctx)
-	defer cancel()
-	select {
-	case c.registering <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-c.registering }()
-	for i, other := range c.wishes {
-		if other != w {
-			continue
-		}
-		c.wishes = append(c.wishes[:i:i], c.wishes[i+1:]...)
-		c.mu.Lock()
-		cn := c.conn
-		c.mu.Unlock()
-		if cn == nil {
-			return nil // the server has forgotten it already
-		}
-		if err := undo(ctx, cn); err != nil && !errors.Is(err, StatusConnectionFailed) {
-			return err
-		}
-	}
-	return nil
 }
 
 // ObjectInfo is an object as Lookup finds it.

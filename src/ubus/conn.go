@@ -221,6 +221,9 @@ func (c *conn) send(ctx context.Context, w *frame.Writer) error {
 
 // do makes a request and waits for its STATUS.
 func (c *conn) do(ctx context.Context, r *request, t frame.Type, attrs func(*frame.Writer)) error {
+	if ctx.Err() != nil {
+		return timeout(ctx.Err())
+	}
 	r.done = make(chan struct{})
 	c.mu.Lock()
 	if len(c.pending) >= maxPending {
@@ -256,7 +259,12 @@ func (c *conn) do(ctx context.Context, r *request, t frame.Type, attrs func(*fra
 		return c.outcome(r)
 	default:
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	return timeout(err)
+}
+
+// timeout makes a status of a deadline that has passed.
+func timeout(err error) error {
+	if err == context.DeadlineExceeded {
 		return StatusTimeout
 	}
 	return err

@@ -110,7 +110,7 @@ func (l *Listener) unsubscribed(*conn, *frame.Message) {}
 // Subscriber is told of objects and what they notify. Its functions are called
 // one after the other.
 type Subscriber struct {
-	// Notify is told a notification of the object at path.
+	// Notify, if there is one, is told a notification of the object at path.
 	Notify func(path, method string, data Table)
 	// Up, if there is one, is told that an object is there, and heard from now
 	// on. What happened to it before was not heard: this is the time to ask.
@@ -146,7 +146,8 @@ type target struct {
 
 // Subscribe subscribes to the object at path, or to all whose paths have that
 // prefix when pattern ends in '*', now and whenever one comes. None needs to be
-// there. Objects of this client are left out.
+// there. Objects of this client are left out. It takes the right to hear the event
+// ubus.object.add, which root has.
 func (c *Client) Subscribe(ctx context.Context, pattern string, to Subscriber) (*Subscription, error) {
 	if pattern == "" {
 		return nil, fmt.Errorf("ubus: subscribe to nothing: %w", StatusInvalidArgument)
@@ -347,9 +348,10 @@ func (t *target) isDown() {
 func (t *target) invoked(cn *conn, m *frame.Message) {
 	taken := t.s.tell(len(m.Data), func() {
 		data, err := Decode(m.Data)
-		if err == nil {
+		switch {
+		case err == nil && t.s.to.Notify != nil:
 			t.s.to.Notify(t.path, m.Method, data)
-		} else {
+		case err != nil:
 			t.s.c.report(fmt.Errorf("ubus: notification %s of %s: %w", m.Method, t.path, err))
 		}
 		if !m.NoReply {
