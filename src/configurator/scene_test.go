@@ -2,12 +2,14 @@ package configurator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,7 +94,7 @@ type sim struct {
 	reload chan struct{}
 	speaks chan arpPair
 	see    chan []sighting.Evidence
-	plugs  *link.SegmentPort // the gateway's
+	plugs  atomic.Pointer[link.SegmentPort] // the gateway's
 }
 
 type simBox struct {
@@ -107,7 +109,7 @@ func newSim(t *testing.T, o link.SegmentOptions) *sim {
 	dir := t.TempDir()
 	s := &sim{t: t, dir: dir, seg: link.NewSegment(o), gw: gateway.NewMemory(facts()), fs: inventory.InMemory(), log: slog.New(slog.DiscardHandler),
 		reload: make(chan struct{}), speaks: make(chan arpPair), see: make(chan []sighting.Evidence)}
-	s.lan.speaks = s.speaks
+	s.lan.speaks, s.lan.busy = s.speaks, map[netip.Addr]model.MAC{}
 	s.port = func(mac link.MAC) link.Port { return s.seg.Attach(mac) }
 	if os.Getenv("SIM_LOG") != "" {
 		s.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -125,11 +127,20 @@ func newSim(t *testing.T, o link.SegmentOptions) *sim {
 
 func (s *sim) startHome(ctx context.Context) {
 	s.t.Helper()
-	port := s.port(link.MAC{2, 0, 0, 0, 0, 1})
-	s.plugs, _ = port.(*link.SegmentPort)
 	c, err := New(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), RunDir: s.run, Bus: s.bus, Log: s.log, FS: s.fs, Gateway: s.gw, Prober: s.lan,
 		Reload: s.reload,
-		Link:   func(ctx context.Context, use func(context.Context, link.Port) error) error { return use(ctx, port) },
+		Link: func(ctx context.Context, use func(context.Context, link.Port) error) error {
+			for { // as link.Keep does
+				port := s.port(link.MAC{2, 0, 0, 0, 0, 1})
+				if p, ok := port.(*link.SegmentPort); ok {
+					s.plugs.Store(p)
+				}
+				if err := use(ctx, port); ctx.Err() != nil || !errors.Is(err, link.ErrDown) {
+					return err
+				}
+				time.Sleep(500 * time.Millisecond)
+			}
+		},
 		Sightings: func(ctx context.Context, tell func([]sighting.Evidence)) error {
 			for {
 				select {

@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"homeconf/src/calls"
 	"homeconf/src/gateway"
+	"homeconf/src/inventory"
 	"homeconf/src/link"
 	"homeconf/src/model"
 	"homeconf/src/sighting"
@@ -659,6 +662,69 @@ gateway.changed: The gateway was changed: 2 steps.
 			s.reload <- struct{}{}
 			time.Sleep(time.Second)
 			s.tells(c.want)
+		}
+	})
+}
+
+// fullDisk is a database's disk with a switch.
+type fullDisk struct {
+	inventory.FS
+	full bool
+}
+
+func (d *fullDisk) WriteSynced(path string, b []byte, mode fs.FileMode) error {
+	if d.full {
+		return syscall.ENOSPC
+	}
+	return d.FS.WriteSynced(path, b, mode)
+}
+
+// TestStoryFullDisk: what can't be stored is refused and does not happen later;
+// what was decided and can't be stored is not done.
+func TestStoryFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &story{sim: newSim(t, link.SegmentOptions{Seed: 1, Delay: 50 * time.Microsecond}), ctx: t.Context()}
+		disk := &fullDisk{FS: s.fs}
+		s.fs = disk
+		s.options(configurator("download '100'"))
+		s.gw.Change(func(n *model.Network) { n.Rates.Shaper = true })
+		s.startHome(s.ctx)
+		defer s.end()
+		b, id := s.stranger()
+		s.told = len(s.events())
+		disk.full = true
+		refused := fmt.Sprintf("writing %s/home/devices/box1.json: no space left on device", s.dir)
+		s.fails("device_adopt", calls.Args{"id": id, "code": b.digits(t)}, "the device can't be let in, for that can't be stored: "+refused)
+		s.tells("finding.raised: The database can't be written: " + refused + "\n- Make room on the router's flash; until then what is learned is lost at a restart.")
+		time.Sleep(10 * time.Minute)
+		if st := s.device(id).State; st != model.DeviceWaiting || s.gw.Sets() != 0 {
+			t.Errorf("it is %s, and the gateway was written %d times", st, s.gw.Sets())
+		}
+		disk.full = false
+		s.must("device_adopt", calls.Args{"id": id, "code": b.digits(t)})
+		time.Sleep(time.Second)
+		if d := s.device(id); d.Progress != "configured" || s.wrongs() != "" {
+			t.Errorf("%+v\n%s", d.DeviceSummary, s.wrongs())
+		}
+		// A choice that can't be stored is none, and a plan that can't is not carried out.
+		disk.full = true
+		if _, err := s.call("device_set", calls.Args{"id": id, "address": "192.168.1.77"}); err == nil || s.device(id).Record.Choice.Address.IsValid() {
+			t.Errorf("chosen: %v, %+v", err, s.device(id).Record.Choice)
+		}
+		sets := s.gw.Sets()
+		s.options(configurator("download '100'") + "config profile 'set_top_box'\n\toption address 'reserve'\n")
+		s.reload <- struct{}{}
+		time.Sleep(10 * time.Minute)
+		if in := b.dev.In(); in.AddressingType != model.AddressingStatic || s.gw.Sets() != sets || !strings.Contains(s.wrongs(), "store.full") {
+			t.Errorf("done without being stored: %+v\n%s", in, s.wrongs())
+		}
+		disk.full = false
+		b.dev.Change(func(m *system.Memory, _ *model.Settings) {
+			m.Offer = system.Lease{Address: netip.MustParsePrefix("192.168.1.250/24"), Gateway: netip.MustParseAddr("192.168.1.1"), For: time.Hour}
+		})
+		time.Sleep(3 * time.Minute)
+		if in := b.dev.In(); in.AddressingType != model.AddressingDHCP || s.wrongs() != "" || s.device(id).Progress != "configured" {
+			t.Errorf("with room again: %+v\n%s", in, s.wrongs())
 		}
 	})
 }
