@@ -44,9 +44,10 @@ ipk: ## build OpenWrt packages for ARCH (x86_64) in bin
 	@$(GO) run ./src/cmd/homeconf-pack --arch '$(ARCH)' --version '$(VERSION)' --epoch '$(SOURCE_DATE_EPOCH)' -- $(BUILDFLAGS)
 
 test: ## run vet and all tests with the race detector; root gets what they need installed
-	@.ci/need $(PROGRAMS) $(COMPILER)
+	@.ci/need $(PROGRAMS) $(EMULATORS) $(COMPILER)
 	$(GO) vet ./src/...
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout $(TIMEOUT) ./src/...
+	@.ci/arch
 
 lint: ## run gofmt, vet and staticcheck
 	@unformatted=$$(gofmt -l src); [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +16,9 @@ var Programs = map[string]string{
 	"iptables": "iptables", "iptables-restore": "iptables", "nft": "nftables", "conntrack": "conntrack", "ping": "iputils-ping",
 }
 
+// Emulators run programs for other processors.
+var Emulators = map[string]string{"qemu-mipsel-static": "qemu-user-static", "qemu-aarch64-static": "qemu-user-static"}
+
 // An ordinary user's PATH often lacks these.
 var programDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin"}
 
@@ -28,7 +32,7 @@ func program(name string) (string, error) {
 		path, err = exec.LookPath(dir + "/" + name)
 	}
 	if err != nil {
-		return "", fmt.Errorf("program %s not found (Debian package %s)", name, Programs[name])
+		return "", fmt.Errorf("program %s not found (Debian package %s)", name, cmp.Or(Programs[name], Emulators[name]))
 	}
 	return path, nil
 }

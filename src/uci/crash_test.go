@@ -17,7 +17,11 @@ import (
 // child runs this test binary again as another process, in the given role.
 func child(t *testing.T, role, dir, arg string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestAsAnotherProcess$", "-test.timeout=1m")
+	args := []string{os.Args[0], "-test.run=^TestAsAnotherProcess$", "-test.timeout=1m"}
+	if emulator := os.Getenv("HOMECONF_EMULATOR"); emulator != "" {
+		args = append([]string{emulator}, args...) // this machine can't run us by itself
+	}
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "UCI_TEST_ROLE="+role, "UCI_TEST_DIR="+dir, "UCI_TEST_ARG="+arg)
 	cmd.Stderr = os.Stderr
 	return cmd
@@ -74,7 +78,10 @@ func TestProcessesThatEditAtOnceAllLand(t *testing.T) {
 	}
 	all.Wait()
 	f, err := d.Load("pkg")
-	if err != nil || len(f.Sections("thing")) != 20*n {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Sections("thing")) != 20*n {
 		t.Fatalf("%d sections, want %d; %v", len(f.Sections("thing")), 20*n, err)
 	}
 }

@@ -161,7 +161,7 @@ func TestBadBodies(t *testing.T) {
 		{"no way with XX", FrameHandshake1, h1(m{2: nil}), ErrMalformed},
 		{"way 4", FrameHandshake1, h1(m{2: 4}), ErrMalformed},
 		{"sender 0", FrameHandshake1, h1(m{3: 0}), ErrMalformed},
-		{"sender over 32 bits", FrameHandshake1, h1(m{3: 1 << 32}), ErrMalformed},
+		{"sender over 32 bits", FrameHandshake1, h1(m{3: int64(1) << 32}), ErrMalformed},
 		{"no instance in 1", FrameHandshake1, h1(m{4: nil}), ErrMalformed},
 		{"long cookie in 1", FrameHandshake1, h1(m{7: make([]byte, 65)}), ErrTooLong},
 		{"discriminator of 13 bits", FrameHandshake1, h1(m{8: 4096}), ErrTooLong},

@@ -40,6 +40,9 @@ type Box struct {
 	// is where it writes DNS servers to.
 	ConfigDir, StateDir, RunDir, Resolv string
 	Agent                               *lab.Process
+	// Program is what runs the agent, and its first arguments; by default the
+	// home's binary.
+	Program []string
 }
 
 // NewBox makes a box that is joined to the bridge and turned off. Its agent is
@@ -64,7 +67,12 @@ func (h *Home) NewBox(host, name string) (*Box, error) {
 
 // Start starts the agent, with more environment as KEY=value.
 func (b *Box) Start(env ...string) (err error) {
-	b.Agent, err = b.StartEnv(env, b.Home.Binary, "agent", "--config-dir", b.ConfigDir, "--state-dir", b.StateDir, "--run-dir", b.RunDir)
+	program := b.Program
+	if program == nil {
+		program = []string{b.Home.Binary}
+	}
+	args := append(slices.Clone(program), "agent", "--config-dir", b.ConfigDir, "--state-dir", b.StateDir, "--run-dir", b.RunDir)
+	b.Agent, err = b.StartEnv(env, args...)
 	return err
 }
 

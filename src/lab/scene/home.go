@@ -124,10 +124,15 @@ func (h *Home) Events(ctx context.Context, id model.DeviceID) ([]model.Event, er
 // Build builds homeconf's binary into a folder, as make build does, with build
 // tags. It is run below the project's top folder.
 func Build(ctx context.Context, dir string, tags ...string) (string, error) {
+	return BuildFor(ctx, dir, nil, tags...)
+}
+
+// BuildFor is Build for another processor, which the environment names.
+func BuildFor(ctx context.Context, dir string, env []string, tags ...string) (string, error) {
 	binary := filepath.Join(dir, "homeconf")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-tags", strings.Join(tags, ","),
 		"-o", binary, "homeconf/src/cmd/homeconf")
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(append(cmd.Environ(), "CGO_ENABLED=0"), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build homeconf: %w: %s", err, out)
 	}
