@@ -42,7 +42,6 @@ var (
 	errWrong   = errors.New("these are not the digits shown")
 	errNobody  = errors.New("no home asks to be approved")
 	errNotNow  = errors.New("the device does not wait for a yes any more")
-	errTooMany = errors.New("too many devices wait already")
 )
 
 // pairing is a session's part in pairing, on either side.
