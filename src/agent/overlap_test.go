@@ -73,10 +73,10 @@ func TestChangeBeforeRestored(t *testing.T) {
 		h.say(t, configure(static(1, "192.168.1.250/24")))
 		b.stop()
 		b.dev.PowerCut()
-		failed := false
+		failed := 0
 		b.dev.Fail = func(op string) error {
-			if op == "apply" && !failed {
-				failed = true
+			if op == "apply" && failed < 2 { // at the start, and when the link comes
+				failed++
 				return errors.New("broken")
 			}
 			return nil
