@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"homeconf/src/calls"
@@ -269,18 +270,21 @@ func (p *play) logs() {
 	}
 }
 
+// playground prints what to play with in the home that is left running.
 func (p *play) playground() {
-	b, h := p.binary, p.home
-	gw, stb := h.GW.Namespace, p.stb.Namespace
-	fmt.Printf(`
-It keeps running. Play with it, and end it with Ctrl-C here or with: kill %d
-  %s status --run-dir %s
-  %[2]s device list --run-dir %[3]s
-  %[2]s agent status --run-dir %s
-  ip netns exec %s iptables -t mangle -S
-  ip netns exec %[5]s cat /proc/net/ip_mr_cache
-  ip -n %s link set eth0 down     # unplug the box; up plugs it in again
-  ip netns exec %[6]s ping %s
-  ls %s     # the gateway's UCI files
-`, os.Getpid(), b, h.RunDir, p.stb.RunDir, gw, stb, lab.Outside.Addr(), h.ConfigDir)
+	h, gw, stb := p.home, p.home.GW.Namespace, p.stb.Namespace
+	fmt.Printf("\nIt keeps running. Play with it, and end it with Ctrl-C here, or with: kill %d\n", os.Getpid())
+	for _, words := range [][]string{
+		{p.binary, "status --run-dir", h.RunDir},
+		{p.binary, "device list --run-dir", h.RunDir},
+		{p.binary, "agent status --run-dir", p.stb.RunDir},
+		{"ip netns exec", gw, "iptables -t mangle -S"},
+		{"ip netns exec", gw, "cat /proc/net/ip_mr_vif"},
+		{"ip -n", stb, "addr show eth0"},
+		{"ip -n", stb, "link set eth0 down  # unplugs the box; up plugs it in again"},
+		{"ip netns exec", stb, "ping", lab.Outside.Addr().String()},
+		{"ls", h.ConfigDir, " # the gateway's UCI files"},
+	} {
+		fmt.Println(" ", strings.Join(words, " "))
+	}
 }

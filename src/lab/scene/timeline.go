@@ -52,3 +52,34 @@ func (h *Home) Timeline(ctx context.Context, id model.DeviceID, yes time.Time) (
 	}
 	return steps, nil
 }
+
+// Come plugs a box in, whose agent runs and which nobody has seen before, lets
+// it in by its digits, and says how long it took until it was configured and
+// verified, and where that time went. The person's own time is not in it: in
+// that, the addresses are probed.
+func (b *Box) Come(ctx context.Context) (time.Duration, []Step, error) {
+	plugged := time.Now()
+	if err := b.PlugIn(); err != nil {
+		return 0, nil, err
+	}
+	st, err := b.Digits(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	found := time.Since(plugged)
+	select {
+	case <-time.After(Listen + 300*time.Millisecond):
+	case <-ctx.Done():
+		return 0, nil, ctx.Err()
+	}
+	yes := time.Now()
+	if err := b.Home.Adopt(ctx, b); err != nil {
+		return 0, nil, err
+	}
+	if _, err := b.Home.Configured(ctx, st.Device); err != nil {
+		return 0, nil, err
+	}
+	took := found + time.Since(yes)
+	steps, err := b.Home.Timeline(ctx, st.Device, yes)
+	return took, append([]Step{{"found at Layer 2, handshake, digits", found}}, steps...), err
+}
