@@ -113,9 +113,10 @@ func TestReinstall(t *testing.T) {
 			what, action, config, list string
 			programs                   []string
 			do                         map[string]string
-			code                       int
+			busy                       bool
 		}{
 			{what: "homeconf is there", action: "start", config: on, programs: []string{"homeconf"}},
+			{what: "homeconf is there, and more is being installed", action: "start", config: on, programs: []string{"homeconf"}, busy: true},
 			{what: "wanted", action: "start", config: on},
 			{what: "not wanted", action: "start", config: "config configurator\n"},
 			{what: "install by opkg", action: "install", list: "homeconf\nhomeconf-agent\nluci-app-homeconf\n$(reboot)\nbash\n",
@@ -134,25 +135,42 @@ func TestReinstall(t *testing.T) {
 				w.write("root/etc/homeconf/packages", c.list)
 				w.write("root/etc/homeconf/homeconf-agent_0.1.0-r1_all.ipk", "")
 			}
-			// The script may take itself away: a copy does.
+			// The script may take itself away: it is a copy.
 			b, err := os.ReadFile(filepath.Join(root, "files/etc/init.d/homeconf-reinstall"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.write("homeconf-reinstall", string(b))
-			calls, out, code := w.run("testdata/rc.common", w.path("homeconf-reinstall"), c.action)
-			if code != c.code || out != "" {
+			const script = "root/etc/init.d/homeconf-reinstall"
+			w.write(script, string(b))
+			w.write("root/etc/init.d/other", "")
+			w.write("root/var/run/other", "")
+			if c.busy {
+				w.write("root/var/run/homeconf-reinstall", "")
+			}
+			w.write("root/etc/rc.d/S99other", "")
+			link := w.path("root/etc/rc.d/S99homeconf-reinstall") // boot runs it by this name
+			if err := os.Symlink("../init.d/homeconf-reinstall", link); err != nil {
+				t.Fatal(err)
+			}
+			calls, out, code := w.run("testdata/rc.common", link, c.action)
+			if _, err := os.Stat(w.path("root/var/run/homeconf-reinstall")); (err == nil) != c.busy {
+				t.Errorf("%s: %s: busy: %v", name, c.what, err)
+			}
+			if code != 0 || out != "" {
 				t.Errorf("%s: %s: exit code %d, prints %q", name, c.what, code, out)
 			}
-			_, err = os.Stat(w.path("homeconf-reinstall"))
-			if gone := err != nil; gone != (c.what == "not wanted") {
-				t.Errorf("%s: %s: the script is gone: %v", name, c.what, gone)
+			_, err = os.Stat(w.path(script))
+			_, linkErr := os.Lstat(link)
+			if gone := err != nil; gone != (c.what == "not wanted") || gone != (linkErr != nil) {
+				t.Errorf("%s: %s: script: %v, its link: %v", name, c.what, err, linkErr)
 			}
+			w.read("root/etc/rc.d/S99other")
 			all.WriteString("# " + c.what + "\n" + calls + "\n")
 		}
 		// Never online: it gives up and says what to do.
 		w := newWorld(t, shell, "", "opkg", "sleep")
 		w.write("do/opkg", "exit 1")
+		w.write("root/var/run/other", "")
 		calls, out, code := w.init("homeconf-reinstall", "install")
 		if code == 0 || strings.Count(calls, "sleep 60\n") != 120 || !strings.Contains(out, "when the router is online") {
 			t.Errorf("%s: never online: %d tries, exit code %d, prints %q", name, strings.Count(calls, "sleep 60\n"), code, out)
