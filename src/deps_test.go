@@ -23,13 +23,14 @@ var rooms = map[string][]string{
 	"model":        {},
 	"options":      {"model", "uci"},
 	"wire":         {"model"},
-	"link":         {},
+	"rtnetlink":    {},
+	"link":         {"rtnetlink"},
 	"session":      {"wire", "link"},
 	"inventory":    {"model"},
-	"sighting":     {"model", "ubus"},
+	"sighting":     {"model", "ubus", "rtnetlink"},
 	"plan":         {"model"},
-	"gateway":      {"model", "uci", "ubus"},
-	"system":       {"model", "uci", "ubus"},
+	"gateway":      {"model", "uci", "ubus", "rtnetlink"},
+	"system":       {"model", "uci", "ubus", "rtnetlink"},
 	"uci":          {},
 	"ubus":         {},
 	"calls":        {"model", "ubus"},
@@ -42,7 +43,7 @@ var rooms = map[string][]string{
 // allBut are the rooms below the two daemons, but some.
 func allBut(not ...string) []string {
 	below := []string{"model", "options", "wire", "link", "session", "inventory", "sighting", "plan", "gateway",
-		"system", "uci", "ubus", "calls"}
+		"system", "uci", "ubus", "rtnetlink", "calls"}
 	return slices.DeleteFunc(below, func(r string) bool { return slices.Contains(not, r) })
 }
 
@@ -173,6 +174,21 @@ func TestBinaryLeavesOut(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The binary stays within the bar, which the Makefile has, as the flags.
+func TestBinarySize(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds for mipsle")
+	}
+	if _, err := exec.LookPath("make"); err != nil && os.Getenv("CI") != "true" {
+		t.Skip("make is not installed")
+	}
+	out, err := exec.Command("make", "--no-print-directory", "-C", "..", "measure", "ARCHS=mipsle").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "\nmipsle ") {
+		t.Fatalf("make measure: %v\n%s", err, out)
+	}
+	t.Logf("\n%s", out)
 }
 
 // The versions that were measured and tried are those that are built.

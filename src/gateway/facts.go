@@ -17,6 +17,7 @@ import (
 	"homeconf/src/gateway/openwrt"
 	gwuci "homeconf/src/gateway/uci"
 	"homeconf/src/model"
+	"homeconf/src/rtnetlink"
 	"homeconf/src/uci"
 )
 
@@ -76,7 +77,7 @@ func (r *Router) sides(ctx context.Context, n *model.Network) (links []netlink.L
 	}
 	networks := gwuci.Networks(file)
 	r.askNetifd(ctx)
-	if links, err = netlink.LinkList(); err != nil {
+	if links, err = (*rtnetlink.Socket)(nil).Links(); err != nil {
 		return nil, nil, fmt.Errorf("list network devices: %w", err)
 	}
 	if lan = findLink(links, r.cfg.LANDevice); lan == nil {
@@ -135,17 +136,15 @@ func (r *Router) lan(link netlink.Link, networks []gwuci.Network) (model.LAN, er
 	if i := slices.IndexFunc(networks, func(n gwuci.Network) bool { return n.Name == l.Network }); i >= 0 {
 		configured = networks[i].Prefixes
 	}
-	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	addrs, err := (*rtnetlink.Socket)(nil).Addresses(link.Attrs().Index)
 	if err != nil {
 		return l, fmt.Errorf("list addresses of %s: %w", l.Device, err)
 	}
 	for _, a := range addrs {
-		ip, ok := netip.AddrFromSlice(a.IP.To4())
-		if !ok || !ip.Is4() || ip.IsLinkLocalUnicast() {
+		p, ip := a.Prefix, a.Prefix.Addr()
+		if ip.IsLinkLocalUnicast() {
 			continue
 		}
-		ones, _ := a.Mask.Size()
-		p := netip.PrefixFrom(ip, ones)
 		also := slices.ContainsFunc(configured, func(c netip.Prefix) bool { return c.Addr() == ip })
 		if !l.Prefix.IsValid() || also {
 			l.Prefix = p
@@ -170,7 +169,7 @@ func (r *Router) wan(links []netlink.Link, networks []gwuci.Network) (model.WAN,
 		configured = r.deviceOf(networks, w.Network)
 		w.Device = configured
 	}
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
+	routes, err := (*rtnetlink.Socket)(nil).DefaultRoutes()
 	if err != nil {
 		return w, fmt.Errorf("list default routes: %w", err)
 	}

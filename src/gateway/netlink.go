@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"homeconf/src/model"
+	"homeconf/src/rtnetlink"
 )
 
 func findLink(links []netlink.Link, name string) netlink.Link {
@@ -89,7 +90,7 @@ func (r *Router) ports(links []netlink.Link, lan netlink.Link) ([]model.BridgePo
 	if lan.Type() != "bridge" {
 		return out, nil
 	}
-	fdb, err := netlink.NeighListExecute(netlink.Ndmsg{Family: unix.AF_BRIDGE})
+	fdb, err := (*rtnetlink.Socket)(nil).Neighbors(0, unix.AF_BRIDGE)
 	if err != nil {
 		return nil, fmt.Errorf("list the stations on %s: %w", lan.Attrs().Name, err)
 	}
@@ -112,7 +113,7 @@ func (r *Router) ports(links []netlink.Link, lan netlink.Link) ([]model.BridgePo
 
 // neighbors lists who has been heard by ARP on the LAN.
 func neighbors(lan netlink.Link) ([]model.Neighbor, error) {
-	list, err := netlink.NeighList(lan.Attrs().Index, netlink.FAMILY_V4)
+	list, err := (*rtnetlink.Socket)(nil).Neighbors(lan.Attrs().Index, unix.AF_INET)
 	if err != nil {
 		return nil, fmt.Errorf("list the neighbours on %s: %w", lan.Attrs().Name, err)
 	}

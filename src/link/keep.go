@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"homeconf/src/rtnetlink"
 )
 
 const (
@@ -90,9 +92,7 @@ func (k *Keeper) watched(ctx context.Context) error {
 	// Subscribe first, look then: no change falls between.
 	done := make(chan struct{})
 	events := make(chan netlink.LinkUpdate, 16)
-	err := netlink.LinkSubscribeWithOptions(events, done, netlink.LinkSubscribeOptions{
-		ErrorCallback: func(err error) { k.Log.Debug("link event not read", "error", err) },
-	})
+	err := rtnetlink.Subscribe(events, done, func(err error) { k.Log.Debug("link event not read", "error", err) }, 0)
 	if err != nil {
 		return fmt.Errorf("subscribe to link events: %w", err)
 	}
@@ -158,11 +158,11 @@ func (k *Keeper) watched(ctx context.Context) error {
 // wait waits until the interface can carry frames.
 func (k *Keeper) wait(ctx context.Context, events <-chan netlink.LinkUpdate) (*netlink.LinkAttrs, error) {
 	for {
-		l, err := netlink.LinkByName(k.Interface)
+		l, err := (*rtnetlink.Socket)(nil).Link(k.Interface)
 		switch {
 		case err == nil && running(l.Attrs()):
 			return l.Attrs(), nil
-		case err != nil && !errors.As(err, new(netlink.LinkNotFoundError)):
+		case err != nil && !errors.Is(err, rtnetlink.ErrNoLink):
 			return nil, fmt.Errorf("look at interface %s: %w", k.Interface, err)
 		}
 		k.Log.Debug("waiting for interface")

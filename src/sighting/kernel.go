@@ -8,12 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"homeconf/src/model"
+	"homeconf/src/rtnetlink"
 )
 
 // kernel lists what the kernel knows of the LAN, and the gateway's own MAC
 // addresses.
 func kernel(device string) (own map[model.MAC]bool, out []Evidence, err error) {
-	links, err := netlink.LinkList()
+	links, err := (*rtnetlink.Socket)(nil).Links()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, nil, err
 	}
@@ -34,8 +35,8 @@ func kernel(device string) (own map[model.MAC]bool, out []Evidence, err error) {
 		return own, nil, nil
 	}
 	index := lan.Attrs().Index
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		list, err := netlink.NeighList(index, family)
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		list, err := (*rtnetlink.Socket)(nil).Neighbors(index, family)
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return nil, nil, err
 		}
@@ -45,7 +46,7 @@ func kernel(device string) (own map[model.MAC]bool, out []Evidence, err error) {
 			}
 		}
 	}
-	fdb, err := netlink.NeighListExecute(netlink.Ndmsg{Family: unix.AF_BRIDGE})
+	fdb, err := (*rtnetlink.Socket)(nil).Neighbors(0, unix.AF_BRIDGE)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, nil, err
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"homeconf/src/rtnetlink"
 )
 
 const (
@@ -143,11 +145,11 @@ func hearKernel(ctx context.Context, started, poke func()) error {
 		default:
 		}
 	}
-	if err := netlink.NeighSubscribeWithOptions(neigh, done, netlink.NeighSubscribeOptions{ErrorCallback: failed, ReceiveBufferSize: netlinkBuffer}); err != nil {
+	if err := rtnetlink.SubscribeNeighbors(neigh, done, failed, netlinkBuffer); err != nil {
 		close(done)
 		return fmt.Errorf("subscribe to neighbours: %w", err)
 	}
-	if err := netlink.LinkSubscribeWithOptions(link, done, netlink.LinkSubscribeOptions{ErrorCallback: failed, ReceiveBufferSize: netlinkBuffer}); err != nil {
+	if err := rtnetlink.Subscribe(link, done, failed, netlinkBuffer); err != nil {
 		close(done)
 		for range neigh { // until the subscription has ended
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -294,41 +293,28 @@ func (d *Device) useLease(link nl.Link, l system.Lease, rule bool) error {
 
 // addresses lists the interface's IPv4 addresses, link-local ones (RFC 3927) left out.
 func (d *Device) addresses(link nl.Link) ([]address, error) {
-	list, err := d.h.AddrList(link, unix.AF_INET)
+	list, err := d.s.Addresses(link.Attrs().Index)
 	if err != nil {
 		return nil, fmt.Errorf("listing addresses: %w", err)
 	}
 	var out []address
 	for _, a := range list {
-		p, ok := prefixOf(a.IPNet)
-		if !ok || p.Addr().IsLinkLocalUnicast() {
+		if !usable(a.Prefix) || a.Prefix.Addr().IsLinkLocalUnicast() {
 			continue
 		}
-		out = append(out, address{prefix: p, finite: a.Flags&unix.IFA_F_PERMANENT == 0})
+		out = append(out, address{prefix: a.Prefix, finite: a.Flags&unix.IFA_F_PERMANENT == 0})
 	}
 	return out, nil
 }
 
-// prefixOf reads an IPv4 address. A group that the kernel was told to join by
-// way of an address (ip-address(8), autojoin) is none.
-func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
-	if n == nil {
-		return netip.Prefix{}, false
-	}
-	a, ok := netip.AddrFromSlice(n.IP)
-	ones, _ := n.Mask.Size()
-	return netip.PrefixFrom(a.Unmap(), ones), ok && a.Unmap().Is4() && !a.Unmap().IsMulticast()
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
-}
+// usable says whether an address is one: a group that the kernel was told to join
+// by way of an address (ip-address(8), autojoin) is none.
+func usable(p netip.Prefix) bool { return p.Addr().Is4() && !p.Addr().IsMulticast() }
 
 // addAddress adds an address, or changes the lifetime of the one that is
 // there. Zero seconds: it stays.
 func (d *Device) addAddress(link nl.Link, p netip.Prefix, seconds int) error {
-	a := &nl.Addr{IPNet: ipNet(p), ValidLft: seconds, PreferedLft: seconds}
-	if err := d.h.AddrReplace(link, a); err != nil {
+	if err := d.s.ReplaceAddress(link.Attrs().Index, p, seconds); err != nil {
 		return fmt.Errorf("adding address %s: %w", p, err)
 	}
 	return nil
@@ -349,7 +335,7 @@ func (d *Device) removeAddress(link nl.Link, a netip.Addr, prefixes ...netip.Pre
 		}
 	}
 	for _, p := range prefixes {
-		if err := d.h.AddrDel(link, &nl.Addr{IPNet: ipNet(p)}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+		if err := d.s.DeleteAddress(link.Attrs().Index, p); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 			return fmt.Errorf("removing address %s: %w", p, err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	nl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"homeconf/src/rtnetlink"
 	"homeconf/src/system"
 	"homeconf/src/system/dhcp"
 )
@@ -39,7 +40,7 @@ type Config struct {
 // Device is one managed interface, by netlink.
 type Device struct {
 	c Config
-	h *nl.Handle
+	s *rtnetlink.Socket
 
 	mu  sync.Mutex // held while the interface is changed or looked at for a change
 	own ledger
@@ -68,18 +69,18 @@ func Open(c Config) (*Device, error) {
 	if err := os.MkdirAll(c.RunDir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the run folder: %w", err)
 	}
-	h, err := nl.NewHandle(unix.NETLINK_ROUTE)
+	s, err := rtnetlink.Open()
 	if err != nil {
 		return nil, fmt.Errorf("opening netlink: %w", err)
 	}
-	d := &Device{c: c, h: h}
+	d := &Device{c: c, s: s}
 	d.own = d.readLedger()
 	return d, nil
 }
 
 // Close gives the netlink socket back.
 func (d *Device) Close() error {
-	d.h.Close()
+	d.s.Close()
 	return nil
 }
 
@@ -89,7 +90,7 @@ func (d *Device) ledgerPath() string {
 
 // link finds the managed interface.
 func (d *Device) link() (nl.Link, error) {
-	l, err := d.h.LinkByName(d.c.Interface)
+	l, err := d.s.Link(d.c.Interface)
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: %w", d.c.Interface, err)
 	}

@@ -75,7 +75,7 @@ const nudKnown = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD
 
 // neighbour is the state of a neighbour entry, 0 where there is none.
 func (d *Device) neighbour(link nl.Link, a netip.Addr) (int, error) {
-	list, err := d.h.NeighList(link.Attrs().Index, unix.AF_INET)
+	list, err := d.s.Neighbors(link.Attrs().Index, unix.AF_INET)
 	if err != nil {
 		return 0, fmt.Errorf("listing neighbours: %w", err)
 	}
@@ -114,7 +114,7 @@ const echoFirst = 40 * time.Millisecond
 func (d *Device) reach(ctx context.Context, link nl.Link, from, gateway netip.Addr) error {
 	// What was resolved before the change proves nothing.
 	if state, err := d.neighbour(link, gateway); err == nil && state&nudKnown != 0 {
-		_ = d.h.NeighDel(&nl.Neigh{LinkIndex: link.Attrs().Index, IP: gateway.AsSlice()})
+		_ = d.s.DeleteNeighbor(link.Attrs().Index, gateway)
 	}
 	conn, err := listenICMP(d.c.Interface, from)
 	if err != nil {

@@ -32,7 +32,7 @@ func (d *Device) Report(ctx context.Context) (model.Report, error) {
 	d.mu.Lock()
 	own := d.own.clone()
 	d.mu.Unlock()
-	links, err := d.h.LinkList()
+	links, err := d.s.Links()
 	if err != nil {
 		return model.Report{}, fmt.Errorf("listing interfaces: %w", err)
 	}
@@ -87,13 +87,13 @@ func (d *Device) describe(l nl.Link, own ledger) model.Interface {
 	if i.Up {
 		i.SpeedMbps = d.speed(a.Name)
 	}
-	list, err := d.h.AddrList(l, unix.AF_INET)
+	list, err := d.s.Addresses(a.Index)
 	if err != nil {
 		d.c.Log.Debug("addresses not read", "interface", a.Name, "err", err)
 	}
 	for _, x := range list {
-		if p, ok := prefixOf(x.IPNet); ok && len(i.Addresses) < maxAddresses {
-			i.Addresses = append(i.Addresses, model.Address{Prefix: p, Type: howGot(p, x.Flags, own, a.Name == d.c.Interface)})
+		if usable(x.Prefix) && len(i.Addresses) < maxAddresses {
+			i.Addresses = append(i.Addresses, model.Address{Prefix: x.Prefix, Type: howGot(x.Prefix, x.Flags, own, a.Name == d.c.Interface)})
 		}
 	}
 	sort.Slice(i.Addresses, func(a, b int) bool { return i.Addresses[a].Prefix.Addr().Less(i.Addresses[b].Prefix.Addr()) })
@@ -102,7 +102,7 @@ func (d *Device) describe(l nl.Link, own ledger) model.Interface {
 
 // howGot says how an address was got: ours and leases of ours are known, a
 // finite lifetime is the mark of another DHCP client. Of the rest nothing is known.
-func howGot(p netip.Prefix, flags int, own ledger, managed bool) model.AddressingType {
+func howGot(p netip.Prefix, flags uint32, own ledger, managed bool) model.AddressingType {
 	switch {
 	case p.Addr().IsLinkLocalUnicast():
 		return model.AddressingAutoIP

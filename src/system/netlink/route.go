@@ -3,7 +3,6 @@ package netlink
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	nl "github.com/vishvananda/netlink"
@@ -13,13 +12,13 @@ import (
 // routes lists the interface's default routes in the main table, the one that
 // is used first.
 func (d *Device) routes(link nl.Link) ([]nl.Route, error) {
-	list, err := d.h.RouteList(link, unix.AF_INET)
+	list, err := d.s.DefaultRoutes()
 	if err != nil {
 		return nil, fmt.Errorf("listing routes: %w", err)
 	}
 	var out []nl.Route
 	for _, r := range list {
-		if !isDefault(r.Dst) || r.Gw == nil {
+		if r.LinkIndex != link.Attrs().Index || r.Gw == nil {
 			continue
 		}
 		out = append(out, r)
@@ -28,14 +27,6 @@ func (d *Device) routes(link nl.Link) ([]nl.Route, error) {
 		}
 	}
 	return out, nil
-}
-
-func isDefault(n *net.IPNet) bool {
-	if n == nil {
-		return true
-	}
-	ones, _ := n.Mask.Size()
-	return ones == 0 && n.IP.IsUnspecified()
 }
 
 // gateway is the default gateway by the managed interface, zero where there is none.
@@ -59,8 +50,7 @@ func (d *Device) setRoute(link nl.Link, gw, src netip.Addr, protocol nl.RoutePro
 	if err != nil {
 		return err
 	}
-	want := nl.Route{LinkIndex: link.Attrs().Index, Dst: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
-		Gw: gw.AsSlice(), Src: src.AsSlice(), Protocol: protocol, Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
+	want := nl.Route{LinkIndex: link.Attrs().Index, Gw: gw.AsSlice(), Src: src.AsSlice(), Protocol: protocol, Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
 	same := func(r nl.Route) bool {
 		return r.Priority == 0 && r.Gw.Equal(want.Gw) && r.Src.Equal(want.Src) && r.Protocol == protocol
 	}
@@ -71,7 +61,7 @@ func (d *Device) setRoute(link nl.Link, gw, src netip.Addr, protocol nl.RoutePro
 	if !there {
 		// Replaces the route of the same metric, whoever's it was: two
 		// default routes would be used as the kernel likes.
-		if err := d.h.RouteReplace(&want); err != nil {
+		if err := d.s.ReplaceDefault(&want); err != nil {
 			return fmt.Errorf("setting the default route via %s: %w", gw, err)
 		}
 	}
@@ -88,7 +78,7 @@ func (d *Device) removeRoutes(link nl.Link, chosen func(nl.Route) bool) error {
 		if !chosen(r) {
 			continue
 		}
-		if err := d.h.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := d.s.DeleteDefault(&r); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("removing the default route via %s: %w", r.Gw, err)
 		}
 	}
