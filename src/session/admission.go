@@ -79,7 +79,8 @@ func (r *Responder) shake(in *inbound, h *wire.Handshake1, prologue []byte, sum 
 	} else if h.Pattern == wire.PatternXX && !offered(r.c.Ways(), h.Way) {
 		return DropWay, false
 	}
-	hs, err := newHandshake(handshakeConfig{pattern: pattern, psk3: h.Pattern == wire.PatternXXpsk3, prologue: prologue, static: r.c.Key, random: r.c.Rand})
+	hs, err := newHandshake(handshakeConfig{pattern: pattern, psk3: h.Pattern == wire.PatternXXpsk3, prologue: prologue,
+		static: r.c.Key, ephemeral: r.spare.take(), random: r.c.Rand})
 	if err != nil {
 		r.c.Log.Error("handshake was not begun", "err", err)
 		return DropHandshake, false
@@ -112,7 +113,8 @@ func (r *Responder) shake(in *inbound, h *wire.Handshake1, prologue []byte, sum 
 	if frame == nil {
 		return DropHandshake, false
 	}
-	if k != nil { // IK is done; the agent's first frame proves that it is fresh
+	r.spare.fill(r.c.Rand) // for the next one, while the agent works on its third message
+	if k != nil {          // IK is done; the agent's first frame proves that it is fresh
 		r.known.keep(sum, frame, now)
 		if p := r.session(in.src, k, local, h.Sender, wire.WayNone, now); p != nil {
 			p.renews = renews

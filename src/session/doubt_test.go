@@ -12,9 +12,9 @@ import (
 )
 
 // hello has a home say hello unasked, as at its start.
-func (s *homeSide) hello(t *testing.T) {
-	onLoop(t, s.r.l, func() {
-		s.r.broadcast(link.MAC(wire.Group), wire.Advertise{Instance: s.r.c.Instance, Nonce: s.r.l.nonce(), Ways: s.r.c.Ways()})
+func (h *homeSide) hello(t *testing.T) {
+	onLoop(t, h.r.l, func() {
+		h.r.broadcast(link.MAC(wire.Group), wire.Advertise{Instance: h.r.c.Instance, Nonce: h.r.l.nonce(), Ways: h.r.c.Ways()})
 	})
 }
 

@@ -25,6 +25,25 @@ var (
 	ephemeralHandle = []byte{1}
 )
 
+// spare is an ephemeral key that is made while nobody waits for it: a quarter of
+// the public-key work of a side of XX. The zero value is empty.
+type spare struct{ key PrivateKey }
+
+// fill makes a key where there is none. Without one a handshake makes its own,
+// and says what went wrong.
+func (s *spare) fill(random io.Reader) {
+	if s.key.IsZero() {
+		s.key, _ = newPrivateKey(random)
+	}
+}
+
+// take takes the key out: no two handshakes get the same.
+func (s *spare) take() PrivateKey {
+	k := s.key
+	s.key = PrivateKey{}
+	return k
+}
+
 // dhKeys is the DH function of one side of one handshake: its two private keys
 // and the results so far. Results are kept because a handshake state that has
 // read a forged message can't be used again (flynn/noise rolls back the hash
@@ -135,6 +154,7 @@ type handshakeConfig struct {
 	prologue  []byte
 	static    PrivateKey
 	remote    *PublicKey // the initiator of IK knows it
+	ephemeral PrivateKey // made before, used once; zero: made now
 	random    io.Reader
 }
 
@@ -142,9 +162,12 @@ func newHandshake(c handshakeConfig) (*handshake, error) {
 	if c.static.IsZero() {
 		return nil, errors.New("handshake without a private key")
 	}
-	e, err := newPrivateKey(c.random)
-	if err != nil {
-		return nil, err
+	e := c.ephemeral
+	if e.IsZero() {
+		var err error
+		if e, err = newPrivateKey(c.random); err != nil {
+			return nil, err
+		}
 	}
 	dh := &dhKeys{static: c.static.key, ephemeral: e.key, bounded: !c.initiator}
 	h := &handshake{dh: dh, conf: noise.Config{

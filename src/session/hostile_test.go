@@ -196,6 +196,55 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 }
 
+// TestEphemeralKeysAreUsedOnce: a key made beforehand serves one handshake.
+func TestEphemeralKeysAreUsedOnce(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, seg *link.Segment, home *homeSide) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		seen := map[string]bool{}
+		s := newStranger(t, seg, agentMAC(1))
+		for range 10 {
+			time.Sleep(time.Second)
+			h, _ := s.first(s.ask(), SetupCode{})
+			s.send(s.mac, 0, h)
+			two, ok := s.second()
+			if !ok {
+				t.Fatal("no answer")
+			}
+			seen[string(two.Noise[:KeySize])] = true
+		}
+		if len(seen) != 10 {
+			t.Errorf("%d keys for 10 handshakes", len(seen))
+		}
+		// An agent whose handshakes are lost begins one after another.
+		var mu sync.Mutex
+		firsts := map[string]bool{}
+		f := &filter{Port: seg.Attach(agentMAC(2))}
+		f.set(func(b []byte) bool {
+			if wire.FrameType(b[1]) != wire.FrameHandshake1 {
+				return false
+			}
+			fr, err := wire.ParseFrame(b)
+			h, err2 := wire.ParseHandshake1(fr.Body)
+			if err != nil || err2 != nil {
+				t.Errorf("%v, %v", err, err2)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			firsts[string(h.AgentNonce[:])+string(h.Noise[:KeySize])] = true
+			seen[string(h.Noise[:KeySize])] = true
+			return true
+		})
+		newAgentSide(t).start(ctx, t, f)
+		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(firsts) < 5 || len(seen) != 10+len(firsts) {
+			t.Errorf("%d keys for %d handshakes", len(seen)-10, len(firsts))
+		}
+	})
+}
+
 // TestHalfOpenTableIsBounded: a flood of handshakes that nobody finishes takes
 // one fixed table; who comes last still gets through.
 func TestHalfOpenTableIsBounded(t *testing.T) {

@@ -90,6 +90,7 @@ type Initiator struct {
 	doubted    time.Time
 	frames     uint64 // in one direction, after which new keys are due
 	ticket     *wire.Ticket
+	spare      spare
 }
 
 // shaking is the handshake under way.
@@ -204,7 +205,7 @@ func (i *Initiator) drop(why Reason, in *inbound) {
 func (i *Initiator) begin(src link.MAC, a wire.Advertise, now time.Time) {
 	h := wire.Handshake1{Instance: a.Instance, AgentNonce: a.Asker, HomeNonce: a.Nonce, Cookie: a.Cookie,
 		Sender: i.l.index(func(n uint32) bool { return i.named(n) != nil })}
-	c := handshakeConfig{initiator: true, static: i.c.Key, random: i.c.Rand}
+	c := handshakeConfig{initiator: true, static: i.c.Key, ephemeral: i.spare.take(), random: i.c.Rand}
 	var renews uint32
 	switch {
 	case i.pin != nil:

@@ -78,6 +78,7 @@ type Responder struct {
 	shakeAll bucket
 	tickets  bucket
 	reveals  bucket
+	spare    spare
 	halves   map[uint32]*half
 	order    []*half // oldest first
 	known    answers // to members' first messages
@@ -146,6 +147,7 @@ func (r *Responder) Run(ctx context.Context, port link.Port) error {
 	r.helloGap = helloFirst
 	l.timers.set(&r.hello, now)
 	r.setLive(l)
+	r.spare.fill(r.c.Rand)
 	return l.run(ctx, r.serve, func(error) {
 		r.setLive(nil)
 		for _, p := range r.sessions {

@@ -31,6 +31,7 @@ func (i *Initiator) asking(now time.Time) {
 		dst = link.Broadcast
 	}
 	i.solicit(dst, now)
+	i.spare.fill(i.c.Rand) // while the answer is on its way
 	gap := i.gap
 	i.gap = min(2*i.gap, resendLast)
 	if for_ > slowAfter {
