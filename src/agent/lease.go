@@ -67,7 +67,9 @@ func (a *Agent) findLease() {
 	}
 	if l, ok := d.Held(); ok {
 		// The wall clock may have been set meanwhile; the server counts its own time.
-		l.For -= min(max(time.Since(l.Taken), 0), l.For)
+		if l.For > 0 {
+			l.For = max(l.For-max(time.Since(l.Taken), 0), time.Second)
+		}
 		a.keepLease(l, a.keep.Good == nil || a.keep.Good.AddressingType != model.AddressingDHCP)
 	}
 }

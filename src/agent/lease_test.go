@@ -307,3 +307,24 @@ func TestAnotherNetwork(t *testing.T) {
 		}
 	})
 }
+
+// TestLeaseRanOutMeanwhile: what was lent to an earlier run is not used for ever.
+func TestLeaseRanOutMeanwhile(t *testing.T) {
+	alone(t, "", func(t *testing.T, b *box, _ func() *home) {
+		b.start(t.Context(), t)
+		settle(2 * time.Second)
+		b.stop()
+		settle(2 * time.Hour)
+		b.dev.Fail = func(op string) error {
+			if op == "renew" {
+				return errors.New("no answer")
+			}
+			return nil
+		}
+		b.start(t.Context(), t)
+		settle(10 * time.Second)
+		if got := b.dev.String(); !strings.Contains(got, "release 192.168.1.100/24\nlease 192.168.1.100/24\nuse ") {
+			t.Errorf("used on:\n%s", got)
+		}
+	})
+}
