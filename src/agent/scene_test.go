@@ -31,9 +31,7 @@ var (
 
 // home is a configurator that does what the test says. It takes everybody in.
 type home struct {
-	key  session.PrivateKey
-	way  []wire.Way
-	code session.SetupCode
+	key session.PrivateKey
 
 	mu      sync.Mutex
 	members map[session.PublicKey]bool
