@@ -3,7 +3,6 @@ package ubus
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -322,7 +321,7 @@ func (c *conn) invoke(ctx context.Context, id uint32, method string, args Table)
 	for _, m := range r.answer {
 		t, bad := Decode(m.Data)
 		if bad != nil {
-			return answers, byServer, errors.Join(bad, StatusParseError)
+			return answers, byServer, bad
 		}
 		answers = append(answers, t)
 	}

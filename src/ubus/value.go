@@ -29,13 +29,14 @@ type list struct {
 }
 
 // Decode takes a table from the bytes inside a message, and checks all of it, on
-// every level. The table is a view of b, which must not change any more.
+// every level; what is wrong with it is a StatusParseError. The table is a view
+// of b, which must not change any more.
 func Decode(b []byte) (Table, error) {
 	if len(b) > maxBlob-wordLen {
-		return Table{}, fmt.Errorf("decode %d bytes: %w", len(b), ErrTooLarge)
+		return Table{}, fmt.Errorf("%w: %d bytes: %w", StatusParseError, len(b), ErrTooLarge)
 	}
 	if err := check(b, true); err != nil {
-		return Table{}, err
+		return Table{}, fmt.Errorf("%w: %w", StatusParseError, err)
 	}
 	return Table{list{b: b}}, nil
 }
