@@ -167,7 +167,7 @@ func (c *conn) receiver(m *frame.Message) receiver {
 func (c *conn) answered(m *frame.Message) {
 	c.mu.Lock()
 	r := c.pending[m.Seq]
-	if r == nil || m.Peer != r.peer || r.peer != 0 && m.Has(frame.AttrObjID) && m.ObjID != r.peer {
+	if r == nil || m.Peer != r.peer {
 		c.mu.Unlock()
 		return
 	}
@@ -400,11 +400,4 @@ func (c *conn) register(ctx context.Context, own uint32, pattern string) error {
 	_, _, err := c.invoke(ctx, eventObject, "register",
 		new(Builder).Uint32("object", own).String("pattern", pattern).Table())
 	return err
-}
-
-// owns says whether an object is one of this connection.
-func (c *conn) owns(id uint32) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.bound[id] != nil
 }

@@ -187,9 +187,6 @@ func (p *Published) serve(cn *conn, m *frame.Message) {
 }
 
 func (p *Published) answer(cn *conn, m *frame.Message, t Table, s Status) {
-	if m.NoReply {
-		return
-	}
 	err := cn.reply(m, t, s)
 	if err == ErrTooLarge { // a caller that hears nothing would wait for its time-out
 		p.c.report(fmt.Errorf("ubus: answer of %s %s: %w", p.o.Path, m.Method, err))

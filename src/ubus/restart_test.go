@@ -16,17 +16,22 @@ func TestRestart(t *testing.T) {
 		ctx := within(t)
 		again := make(chan bool, 10)
 		provider := dial(t, ubus.Dialer{Path: s.Path, Reconnected: func() { again <- true }})
-		p := must[*ubus.Published](t)(provider.AddObject(ctx, demo("vec.demo")))
+		states := newLog()
+		o := demo("vec.demo")
+		o.Subscribed = func(on bool) { states.add("%t", on) }
+		p := must[*ubus.Published](t)(provider.AddObject(ctx, o))
 		removed := must[*ubus.Published](t)(provider.AddObject(ctx, demo("vec.removed")))
 		c := dial(t, ubus.Dialer{Path: s.Path, Reconnected: func() { again <- true }})
 		_, heard := subscribe(t, c, "vec.d*")
 		heard.want(t, "vec.demo up")
+		states.want(t, "true")
 		events := newLog()
 		must[*ubus.Listener](t)(c.Listen(ctx, "vec.*", func(event string, _ ubus.Table) { events.add("%s", event) }))
 
 		for round := range 5 {
 			s.Stop()
 			heard.want(t, "vec.demo down")
+			states.want(t, "false")
 			if round == 1 {
 				if err := removed.Remove(ctx); err != nil {
 					t.Error(err)
@@ -52,6 +57,7 @@ func TestRestart(t *testing.T) {
 				t.Error(err)
 			}
 			heard.want(t, "vec.demo up")
+			states.want(t, "true")
 			must[ubus.Table](t)(c.Call(ctx, "vec.demo", "empty", ubus.Table{}))
 			_, err := c.Lookup(ctx, "vec.removed")
 			if gone := errors.Is(err, ubus.StatusNotFound); gone != (round >= 1) {

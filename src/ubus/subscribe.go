@@ -192,7 +192,7 @@ func (s *Subscription) register(ctx context.Context, cn *conn) error {
 func (s *Subscription) attach(ctx context.Context, cn *conn, path string, id uint32) error {
 	t := &target{s: s, path: path, id: id}
 	s.mu.Lock()
-	if s.conn != cn || s.targets[id] != nil || cn.owns(id) {
+	if s.conn != cn || s.targets[id] != nil {
 		s.mu.Unlock()
 		return nil
 	}

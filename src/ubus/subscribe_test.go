@@ -145,6 +145,13 @@ func TestSubscribe(t *testing.T) {
 		}
 		heard.want(t, "hostapd.wlan0 down")
 		states.want(t, "hostapd.wlan0 false")
+		// Its own, which heard wlan0, is given back: left are two published ones, the
+		// one that hears of new objects, and the one that hears wlan1.
+		for deadline := time.Now().Add(20 * time.Second); ubus.Bound(c) != 4; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d objects are registered", ubus.Bound(c))
+			}
+		}
 		if err := wlan0.Notify(ctx, "probe", ubus.Table{}); !errors.Is(err, ubus.StatusConnectionFailed) {
 			t.Errorf("a removed object notifies: %v", err)
 		}
