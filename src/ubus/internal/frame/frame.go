@@ -101,7 +101,9 @@ func (m *Message) Has(attr int) bool { return m.has&(1<<attr) != 0 }
 func Parse(h Header, blob []byte) *Message {
 	m := &Message{Header: h}
 	for a, rest, ok := Next(blob); ok; a, rest, ok = Next(rest) {
-		m.set(a.ID(), a.Payload())
+		if len(a.Raw) >= WordLen {
+			m.set(a.ID(), a.Payload())
+		}
 	}
 	return m
 }
