@@ -47,7 +47,7 @@ func onBoth(t *testing.T, body func(t *testing.T, s *sim)) {
 				})
 			}
 			if err != nil {
-				t.Fatal(err)
+				panic(err) // not the test's goroutine: it would wait for ever
 			}
 			return port
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -89,6 +90,7 @@ type sim struct {
 	log  *slog.Logger
 	c    *Configurator
 	stop func()
+	mu   sync.Mutex // of box, where it is written
 	box  []*simBox
 
 	reload chan struct{}
@@ -115,7 +117,10 @@ func newSim(t *testing.T, o link.SegmentOptions) *sim {
 		s.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	s.lan.owners = func(a netip.Addr) (model.MAC, bool) {
-		for _, b := range s.box {
+		s.mu.Lock()
+		box := s.box
+		s.mu.Unlock()
+		for _, b := range box {
 			if b.dev.In().Address.Addr() == a {
 				return model.MAC(b.mac), true
 			}
@@ -183,7 +188,9 @@ func (s *sim) plugWith(ctx context.Context, n int, options string) *simBox {
 	if err := os.WriteFile(filepath.Join(conf, "homeconf"), []byte(text), 0o644); err != nil {
 		s.t.Fatal(err)
 	}
+	s.mu.Lock()
 	s.box = append(s.box, b)
+	s.mu.Unlock()
 	s.startBox(ctx, b)
 	return b
 }

@@ -1,11 +1,16 @@
 package lab
 
-import "fmt"
+import (
+	"fmt"
+	"sync"
+)
 
-// Switch is a bridge that joins hosts and does nothing else.
+// Switch is a bridge that joins hosts and does nothing else. Any goroutine may
+// use it.
 type Switch struct {
 	lab   *Lab
 	host  *Host
+	mu    sync.Mutex
 	hosts map[[6]byte]*Host
 }
 
@@ -24,6 +29,8 @@ func (l *Lab) Switch(name string) (*Switch, error) {
 // Join makes a host whose eth0 has the MAC address and is up and joined to the
 // switch; the same one when it was made before.
 func (s *Switch) Join(mac [6]byte) (*Host, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if h := s.hosts[mac]; h != nil {
 		return h, nil
 	}
