@@ -5,27 +5,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	goiptables "github.com/coreos/go-iptables/iptables"
 )
 
 // ErrUnsupported says that this gateway can't mark: there is no iptables
 // program, or it lacks the DSCP target.
 var ErrUnsupported = errors.New("marking by iptables is not possible here")
 
-// lockWait is how many seconds we wait for the xtables lock; iptables would wait
-// without an end.
+// lockWait is how many seconds we wait for the xtables lock. go-iptables and
+// iptables would wait without an end.
 const lockWait = 5
 
-// Tables is the mangle table through one iptables program. Rules are written by
-// its iptables-restore, all in one transaction; go-iptables, which the tests read
-// with, writes one by one, and would bring regexp, 250 KB on mipsle.
+// Tables is the mangle table through one iptables program. go-iptables finds out
+// what program it is, and lists; rules are written by its iptables-restore, all
+// in one transaction, for go-iptables writes them one by one.
 type Tables struct {
-	list    string // the program
+	ipt     *goiptables.IPTables
 	restore string
 	wait    []string
 }
@@ -44,45 +45,16 @@ func Open(program string) (*Tables, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: look for the program: %w", ErrUnsupported, err)
 	}
-	t := &Tables{list: path, restore: restore}
-	said, _, err := output(context.Background(), path, nil, "--version")
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnsupported, err)
-	}
-	version, err := parseVersion(said)
+	ipt, err := goiptables.New(goiptables.Path(path), goiptables.Timeout(lockWait))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrUnsupported, path, err)
 	}
+	t := &Tables{ipt: ipt, restore: restore}
 	// iptables-restore knows --wait since 1.6.2.
-	if slices.Compare(version, []int{1, 6, 2}) >= 0 {
+	if a, b, c := ipt.GetIptablesVersion(); slices.Compare([]int{a, b, c}, []int{1, 6, 2}) >= 0 {
 		t.wait = []string{"--wait=" + strconv.Itoa(lockWait)}
 	}
 	return t, nil
-}
-
-// parseVersion reads what --version says: "iptables v1.8.9 (nf_tables)".
-func parseVersion(said string) ([]int, error) {
-	_, s, ok := strings.Cut(said, " v")
-	parts := strings.Split(strings.TrimSpace(firstWord(s)), ".")
-	if !ok || len(parts) != 3 {
-		return nil, fmt.Errorf("no version in %.60q", said)
-	}
-	var version []int
-	for _, p := range parts {
-		n, err := strconv.Atoi(p)
-		if err != nil || n < 0 {
-			return nil, fmt.Errorf("no version in %.60q", said)
-		}
-		version = append(version, n)
-	}
-	return version, nil
-}
-
-func firstWord(s string) string {
-	if f := strings.Fields(s); len(f) > 0 {
-		return f[0]
-	}
-	return ""
 }
 
 // State is what is there of ours.
@@ -101,7 +73,10 @@ func (s State) Has(r Rule) bool { return s.Jumps > 0 && slices.Contains(s.Rules,
 // Read looks at what is there.
 func (t *Tables) Read(ctx context.Context) (State, error) {
 	var s State
-	lines, err := t.rules(ctx, parent)
+	if err := ctx.Err(); err != nil {
+		return s, err
+	}
+	lines, err := t.ipt.List(table, parent)
 	if err != nil {
 		return s, fmt.Errorf("list chain %s of table %s: %w", parent, table, err)
 	}
@@ -110,10 +85,10 @@ func (t *Tables) Read(ctx context.Context) (State, error) {
 			s.Jumps++
 		}
 	}
-	lines, err = t.rules(ctx, Chain)
-	var gone *exec.ExitError
+	lines, err = t.ipt.List(table, Chain)
+	var gone *goiptables.Error
 	switch {
-	case errors.As(err, &gone) && gone.ExitCode() == 1:
+	case errors.As(err, &gone) && gone.ExitStatus() == 1:
 		// iptables-nft calls a missing chain incompatible, so the words say
 		// nothing; a table that can't be read failed above already.
 		return s, nil
@@ -129,15 +104,6 @@ func (t *Tables) Read(ctx context.Context) (State, error) {
 		}
 	}
 	return s, nil
-}
-
-// rules lists a chain in iptables-save's form.
-func (t *Tables) rules(ctx context.Context, chain string) ([]string, error) {
-	out, _, err := output(ctx, t.list, nil, append([]string{"-t", table, "-S", chain}, t.wait...)...)
-	if err != nil {
-		return nil, err
-	}
-	return strings.Split(strings.TrimSuffix(out, "\n"), "\n"), nil
 }
 
 // Want is the state that holds exactly these rules.
@@ -203,30 +169,25 @@ func script(from, to State, remove bool) string {
 }
 
 func (t *Tables) run(ctx context.Context, script string) error {
-	_, msg, err := output(ctx, t.restore, strings.NewReader(script), append([]string{"--noflush"}, t.wait...)...)
+	ctx, cancel := context.WithTimeout(ctx, (lockWait+1)*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, t.restore, append([]string{"--noflush"}, t.wait...)...)
+	cmd.Stdin = strings.NewReader(script)
+	cmd.WaitDelay = 100 * time.Millisecond
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	err := cmd.Run()
 	if err == nil {
 		return nil
 	}
+	msg := stderr.String()
+	err = fmt.Errorf("%s: %w: %s", t.restore, err, firstLine(msg))
 	for _, lacking := range []string{"Couldn't load target", "Couldn't load match", "missing kernel module", "No chain/target/match by that name"} {
 		if strings.Contains(msg, lacking) {
 			return fmt.Errorf("%w: %w", ErrUnsupported, err)
 		}
 	}
 	return err
-}
-
-// output runs a program and gives what it says.
-func output(ctx context.Context, program string, in io.Reader, args ...string) (out, msg string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, (lockWait+1)*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.WaitDelay = 100 * time.Millisecond
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &stdout, &stderr
-	if err = cmd.Run(); err != nil {
-		err = fmt.Errorf("%s: %w: %s", program, err, firstLine(stderr.String()))
-	}
-	return stdout.String(), stderr.String(), err
 }
 
 // firstLine is the first line of an error output that is no mere warning.
