@@ -116,7 +116,7 @@ func (k *Keeper) watched(ctx context.Context) error {
 	if port.deaf {
 		k.Log.Warn("discovery group not joined, broadcast is used")
 	}
-	k.Log.Info("interface opened", "mac", net.HardwareAddr(l.HardwareAddr), "mtu", port.MTU())
+	k.Log.Info("interface opened", "mac", net.HardwareAddr(l.HardwareAddr).String(), "mtu", port.MTU())
 
 	ended := make(chan struct{})
 	defer close(ended)
