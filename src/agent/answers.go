@@ -6,6 +6,7 @@ import (
 
 	"homeconf/src/calls"
 	"homeconf/src/model"
+	"homeconf/src/session"
 )
 
 // Call answers what people ask at the device; it is a calls.Handler.
@@ -58,7 +59,10 @@ func (a *Agent) status() calls.AgentStatusResult {
 	a.complete(&rep)
 	s.Info = rep.Info
 	if a.keep.Pin != nil {
-		s.Home, s.State = a.keep.Pin.Home, calls.AgentAway
+		s.State = calls.AgentAway
+		if k, err := session.ParsePublicKey(a.keep.Pin.Home); err == nil { // it was read at start
+			s.Home = k.Fingerprint()
+		}
 	}
 	switch {
 	case a.peer != nil:

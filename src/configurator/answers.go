@@ -2,7 +2,6 @@ package configurator
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -127,7 +126,7 @@ func (c *Configurator) answerPlan(ctx context.Context) (any, error) {
 }
 
 func (c *Configurator) status() calls.StatusResult {
-	s := calls.StatusResult{Version: c.cfg.Version, Instance: hex.EncodeToString(c.home.instance[:]), Home: fingerprint(c.home.key.Public()),
+	s := calls.StatusResult{Version: c.cfg.Version, Instance: hex.EncodeToString(c.home.instance[:]), Home: c.home.key.Public().Fingerprint(),
 		Since: c.since, UptimeSeconds: int64(time.Since(c.since) / time.Second), Interface: c.iface, LinkUp: c.linkUp,
 		DryRun: c.opts.Configurator.DryRun, LAN: c.net.LAN, WAN: c.net.WAN, Firewall: c.net.Firewall, Rates: c.net.Rates, Multicast: c.net.Multicast,
 		Devices: map[model.DeviceState]int{}, Waiting: []calls.WaitingDevice{}, Findings: len(c.findings.all()), Pairing: c.pairing(),
@@ -140,13 +139,6 @@ func (c *Configurator) status() calls.StatusResult {
 	}
 	sort.Slice(s.Waiting, func(i, j int) bool { return s.Waiting[i].Since.Before(s.Waiting[j].Since) })
 	return s
-}
-
-// fingerprint is a key's name for people: long enough not to be met by chance,
-// short enough to be read out.
-func fingerprint(k [32]byte) string {
-	h := sha256.Sum256(k[:])
-	return hex.EncodeToString(h[:8])
 }
 
 func (c *Configurator) pairing() calls.PairResult {

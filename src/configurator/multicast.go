@@ -43,6 +43,9 @@ func (c *Configurator) watchMulticast() {
 	if key == c.mc.for_ {
 		return
 	}
+	for id, l := range c.checks { // what was seen of the groups before says nothing of these
+		c.checks[id] = slices.DeleteFunc(l, aboutMulticast)
+	}
 	c.mc.for_, c.mc.look, c.mc.done = key, 0, key == ""
 	if c.mc.timer != nil {
 		c.mc.timer.Stop()

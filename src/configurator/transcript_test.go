@@ -728,3 +728,40 @@ func TestStoryFullDisk(t *testing.T) {
 		}
 	})
 }
+
+// TestStoryChannel: a box joins a channel and leaves it; what was seen of the
+// channel is not shown any longer than it is true.
+func TestStoryChannel(t *testing.T) {
+	play(t, configurator("download '100'"), func(t *testing.T, s *story) {
+		s.gw.Change(func(n *model.Network) { n.Rates.Shaper = true })
+		b, id := s.member()
+		group := netip.MustParseAddr("239.1.2.3")
+		zap := func(groups ...netip.Addr) {
+			b.dev.Change(func(m *system.Memory, _ *model.Settings) { m.Base.Groups = groups })
+			time.Sleep(time.Second)
+		}
+		s.gw.Join(group)
+		s.gw.Stream(netip.MustParseAddr("203.0.113.1"), group)
+		zap(group)
+		s.tells(`
+gateway.changed: The gateway was changed: 1 step.
+- added mark of box1: 239.1.2.3 DSCP 24 (broadcast-video)
+multicast.verified box1: The multicast path was looked at, and carries what this device asked for.
+- group: 239.1.2.3 joined on wan
+- stream: (203.0.113.1, 239.1.2.3) from wan to br-lan`)
+		zap()
+		for _, k := range s.device(id).Checks {
+			if aboutMulticast(k) {
+				t.Errorf("still shown: %+v", k)
+			}
+		}
+		// A channel that nobody sends is a finding, after a while.
+		zap(netip.MustParseAddr("239.9.9.9"))
+		time.Sleep(20 * time.Second)
+		if f := s.wrongs(); !strings.Contains(f, "multicast.group: ") || !strings.Contains(f, "multicast.stream: ") {
+			t.Errorf("findings: %s", f)
+		}
+		zap()
+		s.same("findings", s.wrongs(), "")
+	})
+}

@@ -3,6 +3,7 @@ package session
 import (
 	"crypto/ecdh"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
@@ -147,6 +148,13 @@ func (k PublicKey) ConstantTimeEqual(o PublicKey) bool {
 func (k PublicKey) IsZero() bool { return k == PublicKey{} }
 
 func (k PublicKey) String() string { return publicKeyPrefix + hex.EncodeToString(k[:]) }
+
+// Fingerprint is the key's name for people: long enough not to be met by chance,
+// short enough to be read out, and the same on both sides.
+func (k PublicKey) Fingerprint() string {
+	h := sha256.Sum256(k[:])
+	return hex.EncodeToString(h[:8])
+}
 
 // MarshalText writes the form that ParsePublicKey reads.
 func (k PublicKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }

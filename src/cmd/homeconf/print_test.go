@@ -41,7 +41,7 @@ func TestTranscripts(t *testing.T) {
 All is well.
 
 home          ab12
-configurator  00ff, 1.0, up 1h2m5s
+configurator  00ff, version 1.0, up 1h2m5s
 interface     br-lan, up
 LAN           br-lan, 192.168.1.1/24
 WAN           eth0, up, 1000 Mbit/s, line 100 Mbit/s down, 20 up (as sqm says), shaped

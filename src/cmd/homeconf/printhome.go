@@ -24,7 +24,7 @@ func printStatus(w io.Writer, r calls.StatusResult) {
 	fmt.Fprintln(w)
 	var f facts
 	f.add("home", join(r.Home, yes(r.DryRun, "dry run: nothing is changed", "")))
-	f.add("configurator", join(r.Instance, r.Version, "up "+seconds(r.UptimeSeconds)))
+	f.add("configurator", join(r.Instance, "version "+firstOf(r.Version, "unknown"), "up "+seconds(r.UptimeSeconds)))
 	f.add("interface", join(r.Interface, yes(r.LinkUp, "up", "down")))
 	f.add("LAN", lan(r.LAN))
 	f.add("WAN", wan(r.WAN, r.Rates))
