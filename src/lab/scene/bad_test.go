@@ -475,7 +475,10 @@ func TestBadInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	mine := h.reservation(string(st.Device))
-	for _, r := range badRows {
+	for i, r := range badRows {
+		if testing.Short() && i%5 > 0 {
+			continue
+		}
 		t.Run(strings.ReplaceAll(r.name, " ", "_"), func(t *testing.T) {
 			h := &badHome{Home: h.Home, t: t, ctx: within(t, 60*time.Second), box: h.box, n: h.n}
 			r.throw(h)
