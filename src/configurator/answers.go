@@ -20,6 +20,8 @@ func (c *Configurator) Call(ctx context.Context, name string, args calls.Args) (
 		return c.answerPlan(ctx)
 	case "home_leave":
 		return c.answerLeave(ctx)
+	case "device_adopt":
+		return c.answerAdopt(ctx, args.Device("id"), args.String("code"))
 	}
 	var answer any
 	var err error
@@ -32,6 +34,33 @@ func (c *Configurator) Call(ctx context.Context, name string, args calls.Args) (
 	return answer, err
 }
 
+// answerAdopt answers when the yes is stored.
+func (c *Configurator) answerAdopt(ctx context.Context, id model.DeviceID, digits string) (any, error) {
+	type made struct {
+		answer any
+		err    error
+	}
+	got := make(chan made, 1)
+	if !c.box.tell(func() {
+		c.adoptByDigits(id, digits, func(err error) {
+			if err != nil {
+				got <- made{nil, err}
+				return
+			}
+			r, _ := c.record(id)
+			got <- made{c.summary(r), nil}
+		})
+	}) {
+		return nil, calls.Errorf(calls.Busy, "%w", errBusy)
+	}
+	select {
+	case m := <-got:
+		return m.answer, m.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 func (c *Configurator) answer(name string, args calls.Args) (any, error) {
 	id := args.Device("id")
 	switch name {
@@ -41,12 +70,6 @@ func (c *Configurator) answer(name string, args calls.Args) (any, error) {
 		return calls.DevicesResult{Devices: c.summaries()}, nil
 	case "device_show":
 		return c.detail(id)
-	case "device_adopt":
-		if err := c.adoptByDigits(id, args.String("code")); err != nil {
-			return nil, err
-		}
-		r, _ := c.record(id)
-		return c.summary(r), nil
 	case "device_refuse":
 		if _, ok := c.waiting[id]; !ok {
 			return nil, calls.Errorf(calls.NotFound, "no device %s asks to be let in", id)

@@ -93,6 +93,8 @@ type Configurator struct {
 	plan      plan.Plan
 	checks    map[model.DeviceID][]model.Check
 	work      work
+	batch     batch
+	coming    map[model.DeviceID]time.Time // let in, and not reported yet
 	mc        multicast
 	given     map[netip.Addr]given
 	conflicts map[netip.Addr]*time.Timer // that end the finding
@@ -136,6 +138,7 @@ func New(cfg Config) (*Configurator, error) {
 		findings: newFindings(), probes: newProbes(), checks: map[model.DeviceID][]model.Check{},
 		conflicts: map[netip.Addr]*time.Timer{}, contested: map[netip.Addr]bool{}, moved: map[model.DeviceID]time.Time{}, ending: make(chan error, 1),
 	}
+	c.box.rest = c.storeBatch
 	c.work.init()
 	c.useOptions(opts)
 	var founded bool

@@ -19,9 +19,11 @@ type mailbox struct {
 	mu   sync.Mutex
 	todo []func()
 	ring chan struct{}
+	// rest is done when all that was waiting is done.
+	rest func()
 }
 
-func newMailbox() *mailbox { return &mailbox{ring: make(chan struct{}, 1)} }
+func newMailbox() *mailbox { return &mailbox{ring: make(chan struct{}, 1), rest: func() {}} }
 
 // tell queues f; false when too much is waiting.
 func (m *mailbox) tell(f func()) bool {
@@ -56,6 +58,7 @@ func (m *mailbox) run(ctx context.Context) {
 			}
 			f()
 		}
+		m.rest()
 	}
 }
 

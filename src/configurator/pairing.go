@@ -13,11 +13,13 @@ import (
 
 // waiting is a stranger whose digits are shown and who awaits a person's yes.
 type waiting struct {
-	peer   *session.Peer
-	asked  session.Waiting
-	since  time.Time
-	wrong  int // digits that were typed in and were not its
-	record *model.Record
+	peer  *session.Peer
+	asked session.Waiting
+	since time.Time
+	wrong int // digits that were typed in and were not its
+	// admitted: the yes was said, and is being stored.
+	admitted bool
+	record   *model.Record
 }
 
 // maxWrong is how often wrong digits may be typed in before the device has to
@@ -60,10 +62,12 @@ func (c *Configurator) strangerWaits(p *session.Peer, asked session.Waiting) {
 	delete(c.seen, model.IDOfMAC(mac))
 	if asked.Way == wire.WayCode {
 		// Whoever typed the code has said yes, and the device has proven it.
-		if err := c.adopt(id, w, "code"); err != nil {
-			c.log.Error("device was not let in", "device", string(id), "err", err)
-			c.refuse(id, "it can't be stored")
-		}
+		c.adopt(id, w, "code", func(err error) {
+			if err != nil {
+				c.log.Error("device was not let in", "device", string(id), "err", err)
+				c.refuse(id, "it can't be stored")
+			}
+		})
 		return
 	}
 	c.tell("pairing.waiting", id, "agent", fmt.Sprintf("A device at %s asks to be let in.", mac))
@@ -81,31 +85,30 @@ func (c *Configurator) strangerLeft(id model.DeviceID, p *session.Peer) {
 }
 
 // adoptByDigits lets a waiting device in if the digits are its own.
-func (c *Configurator) adoptByDigits(id model.DeviceID, digits string) error {
+func (c *Configurator) adoptByDigits(id model.DeviceID, digits string, done func(error)) {
 	w, ok := c.waiting[id]
-	if !ok {
-		if r, known := c.store.Get(id); known && r.State == model.DeviceAdopted {
-			return calls.Errorf(calls.InvalidArgument, "%s was let in already", id)
-		}
-		return calls.Errorf(calls.NotFound, "no device %s asks to be let in", id)
-	}
-	if subtle.ConstantTimeCompare([]byte(digits), []byte(w.asked.Digits)) != 1 {
+	switch r, known := c.store.Get(id); {
+	case ok && w.admitted, !ok && known && r.State == model.DeviceAdopted:
+		done(calls.Errorf(calls.InvalidArgument, "%s was let in already", id))
+	case !ok:
+		done(calls.Errorf(calls.NotFound, "no device %s asks to be let in", id))
+	case subtle.ConstantTimeCompare([]byte(digits), []byte(w.asked.Digits)) != 1:
 		w.wrong++
 		c.tell("pairing.wrong-digits", id, "person", fmt.Sprintf("Wrong digits for a waiting device (%d of %d).", w.wrong, maxWrong))
 		if w.wrong >= maxWrong {
 			c.refuse(id, "wrong digits were typed in too often")
 		}
-		return calls.Errorf(calls.PermissionDenied, "these are not the digits that the device shows")
+		done(calls.Errorf(calls.PermissionDenied, "these are not the digits that the device shows"))
+	default:
+		c.adopt(id, w, "person", done)
 	}
-	return c.adopt(id, w, "person")
 }
 
-// adopt makes a waiting device a member, on disk first, and then says yes to
-// it. A crash in between is mended by the device itself: it comes back as a
-// stranger whose key is a member's, and is let in without a question.
-func (c *Configurator) adopt(id model.DeviceID, w *waiting, cause string) error {
+// adopt makes a waiting device a member; done is told when that is stored.
+func (c *Configurator) adopt(id model.DeviceID, w *waiting, cause string, done func(error)) {
 	if c.leave != nil {
-		return calls.Errorf(calls.Failed, "this home is being left; nobody is let in until homeconf starts again")
+		done(calls.Errorf(calls.Failed, "this home is being left; nobody is let in until homeconf starts again"))
+		return
 	}
 	key := model.DeviceKey(w.peer.Key())
 	r := w.record.Clone()
@@ -113,21 +116,7 @@ func (c *Configurator) adopt(id model.DeviceID, w *waiting, cause string) error 
 	if old, ok := c.store.Get(id); ok {
 		r.Choice, r.FirstSeen = old.Choice, old.FirstSeen
 	}
-	c.cfg.Step("adopt.begin")
-	if err := c.require(r); err != nil {
-		return calls.Errorf(calls.Failed, "the device can't be let in, for that can't be stored: %w", err)
-	}
-	c.cfg.Step("adopt.stored")
-	c.members.add(w.peer.Key())
-	c.members.useCode(w.asked.Code)
-	delete(c.waiting, id)
-	c.tell("device.adopted", id, cause, "A device was let in.")
-	if err := w.peer.Admit(w.asked.Hash); err != nil {
-		// Its session ended under our hands; it will ask again, as a member.
-		c.log.Info("yes did not reach the device", "device", string(id), "err", err)
-	}
-	c.cfg.Step("adopt.admitted")
-	return nil
+	c.letIn(id, w, r, cause, done)
 }
 
 func (c *Configurator) refuse(id model.DeviceID, why string) {
@@ -195,9 +184,11 @@ func (c *Configurator) windowSettled(w *window) {
 			return
 		}
 		c.closeWindow()
-		if err := c.adopt(id, wt, "window"); err != nil {
-			c.log.Error("device was not let in", "device", string(id), "err", err)
-		}
+		c.adopt(id, wt, "window", func(err error) {
+			if err != nil {
+				c.log.Error("device was not let in", "device", string(id), "err", err)
+			}
+		})
 	}
 }
 

@@ -73,6 +73,7 @@ func (c *Configurator) opened(p *session.Peer) {
 	if old := c.peers[id]; old != nil && old.again != nil {
 		old.again.Stop()
 	}
+	c.comes(id)
 	c.peers[id] = &member{peer: p, since: time.Now()}
 	c.tell("device.connected", id, "agent", fmt.Sprintf("%s is here, at %s.", r.Name(), model.MAC(p.MAC())))
 }
@@ -128,16 +129,22 @@ func (c *Configurator) reported(who *member, r *model.Record, rep model.Report) 
 	for _, m := range r.MACs {
 		delete(c.seen, model.IDOfMAC(m))
 	}
+	delete(c.coming, r.ID)
 	c.cfg.Step("report.received")
-	if err := c.put(r); err != nil {
-		c.log.Error("report is kept in memory only", "device", string(r.ID))
-	}
-	c.cfg.Step("report.stored")
-	if first && before.Report == nil {
-		c.tell("device.reported", r.ID, "agent", fmt.Sprintf("%s reports: %s.", r.Name(), describe(rep)))
-	}
-	c.settle(who, r, first)
-	c.touch()
+	c.putThen(r, func(err error) {
+		if err != nil {
+			c.log.Error("report is kept in memory only", "device", string(r.ID))
+		}
+		c.cfg.Step("report.stored")
+		if first && before.Report == nil {
+			c.tell("device.reported", r.ID, "agent", fmt.Sprintf("%s reports: %s.", r.Name(), describe(rep)))
+		}
+		// Others may have written to the record meanwhile, or the device be gone.
+		if now, ok := c.store.Get(r.ID); ok && c.peers[r.ID] == who {
+			c.settle(who, now, first)
+		}
+		c.touch()
+	})
 }
 
 // settle compares what the agent says of its generation with what was asked: a
@@ -306,14 +313,16 @@ func (c *Configurator) confirmed(who *member, r *model.Record, generation uint64
 	}
 	r.Confirmed = generation
 	c.cfg.Step("confirmed.received")
-	if err := c.put(r); err != nil {
-		c.log.Error("confirmation is kept in memory only", "device", string(r.ID))
-	}
-	c.cfg.Step("confirmed.stored")
-	c.note("device:"+string(r.ID), nil)
-	c.tell("device.configured", r.ID, "agent", fmt.Sprintf("%s is configured: %s.", r.Name(), inWords(*r.Desired)))
-	c.leaveOn()
-	c.watchMulticast()
+	c.putThen(r, func(err error) {
+		if err != nil {
+			c.log.Error("confirmation is kept in memory only", "device", string(r.ID))
+		}
+		c.cfg.Step("confirmed.stored")
+		c.note("device:"+string(r.ID), nil)
+		c.tell("device.configured", r.ID, "agent", fmt.Sprintf("%s is configured: %s.", r.Name(), inWords(*r.Desired)))
+		c.leaveOn()
+		c.watchMulticast()
+	})
 }
 
 // undone is told that the device went back to what it had.

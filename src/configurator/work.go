@@ -21,6 +21,9 @@ const (
 	// gatherMost how long it is put off at most.
 	gatherQuiet = 8 * time.Millisecond
 	gatherMost  = 60 * time.Millisecond
+	// gatherComing is how long it is put off for devices that were let in, or
+	// whose session has opened, and that have not reported yet.
+	gatherComing = 500 * time.Millisecond
 	// probeRounds bounds how often a plan is made anew because somebody
 	// answered for the address it had chosen.
 	probeRounds = 4
@@ -79,6 +82,10 @@ func (c *Configurator) passIn(d time.Duration) {
 func (c *Configurator) pass() {
 	w := &c.work
 	if w.busy || !w.dirty {
+		return
+	}
+	if now := time.Now(); now.Sub(w.first) < gatherComing && c.someCome(now) {
+		c.passIn(gatherQuiet)
 		return
 	}
 	w.busy, w.dirty = true, false
@@ -185,7 +192,9 @@ func (c *Configurator) probeAhead() {
 		c.work.ahead = false
 		if err != nil {
 			c.log.Info("addresses were not probed ahead", "err", err)
+			return
 		}
+		c.probeAhead() // for those who came meanwhile, or whose address is taken
 	})
 }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // FS is what the database asks of a filesystem: few calls, so that a test can
@@ -168,13 +170,11 @@ type file struct {
 // writeAll replaces files of one folder together: every temporary file is on
 // disk before the first rename, and the folder is synced once.
 func writeAll(fsys FS, files []file, mode fs.FileMode) error {
-	for i, f := range files {
-		if err := fsys.WriteSynced(f.path+tmpSuffix, f.data, mode); err != nil {
-			for _, g := range files[:i+1] {
-				fsys.Remove(g.path + tmpSuffix) // best effort: Open sweeps what stays
-			}
-			return fmt.Errorf("writing %s: %w", f.path, err)
+	if err := writeSynced(fsys, files, mode); err != nil {
+		for _, f := range files {
+			fsys.Remove(f.path + tmpSuffix) // best effort: Open sweeps what stays
 		}
+		return err
 	}
 	for _, f := range files {
 		if err := fsys.Rename(f.path+tmpSuffix, f.path); err != nil {
@@ -188,6 +188,29 @@ func writeAll(fsys FS, files []file, mode fs.FileMode) error {
 		return fmt.Errorf("syncing the folder: %w", err)
 	}
 	return nil
+}
+
+// atOnce is how many files are written side by side: the disk takes what waits
+// for it in one go.
+const atOnce = 8
+
+// writeSynced writes temporary files and waits until they are on disk. Only a
+// real disk is asked side by side; a model of one is asked in order.
+func writeSynced(fsys FS, files []file, mode fs.FileMode) error {
+	var g errgroup.Group
+	g.SetLimit(1)
+	if _, real := fsys.(disk); real {
+		g.SetLimit(atOnce)
+	}
+	for _, f := range files {
+		g.Go(func() error {
+			if err := fsys.WriteSynced(f.path+tmpSuffix, f.data, mode); err != nil {
+				return fmt.Errorf("writing %s: %w", f.path, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 const tmpSuffix = ".tmp"

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"homeconf/src/model"
@@ -35,6 +36,8 @@ type history struct {
 	timer  *time.Timer
 	pause  time.Duration
 	wrote  time.Time
+
+	writing sync.Mutex // held over a write, and taken before the Store's
 }
 
 func (s *Store) historyPath() string { return filepath.Join(s.dir, "history.jsonl") }
@@ -96,39 +99,53 @@ func (s *Store) Append(e model.Event) (model.Event, error) {
 			h.pause = historyPause
 		}
 		h.timer = time.AfterFunc(h.pause, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			h.timer = nil
-			if err := h.flush(s); err != nil {
-				s.err = err
+			if err := s.flushHistory(); err != nil {
+				s.mu.Lock()
+				s.err, h.dirty = err, true
+				s.mu.Unlock()
 			}
 		})
 	}
 	return e, nil
 }
 
-// flush writes the history whole. The lock is held.
-func (h *history) flush(s *Store) error {
+// flushHistory writes the history whole. Who reads or appends meanwhile does
+// not wait for the disk.
+func (s *Store) flushHistory() error {
+	h := &s.history
+	h.writing.Lock()
+	defer h.writing.Unlock()
+	s.mu.Lock()
 	if h.timer != nil {
 		h.timer.Stop()
 		h.timer = nil
 	}
-	if !h.dirty {
-		return nil
+	dirty := h.dirty
+	h.dirty = false
+	b, err := h.encode()
+	s.mu.Unlock()
+	if !dirty || err != nil {
+		return err
 	}
+	if err := writeAll(s.fs, []file{{s.historyPath(), b}}, 0o600); err != nil {
+		return fmt.Errorf("storing the history: %w", err)
+	}
+	s.mu.Lock()
+	h.wrote = time.Now()
+	s.mu.Unlock()
+	return nil
+}
+
+func (h *history) encode() ([]byte, error) {
 	var b bytes.Buffer
 	for _, e := range h.events {
 		line, err := json.Marshal(e)
 		if err != nil {
-			return fmt.Errorf("encoding the history: %w", err)
+			return nil, fmt.Errorf("encoding the history: %w", err)
 		}
 		b.Write(append(line, '\n'))
 	}
-	if err := writeAll(s.fs, []file{{s.historyPath(), b.Bytes()}}, 0o600); err != nil {
-		return fmt.Errorf("storing the history: %w", err)
-	}
-	h.dirty, h.wrote = false, time.Now()
-	return nil
+	return b.Bytes(), nil
 }
 
 // Events returns the last events, oldest first: of one device, or of all for "".

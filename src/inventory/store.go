@@ -179,6 +179,21 @@ func (s *Store) Put(r *model.Record) error { return s.PutAll([]*model.Record{r})
 func (s *Store) PutAll(records []*model.Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.keep(records); err != nil {
+		return err
+	}
+	return s.write()
+}
+
+// Stage is PutAll without writing: the next PutAll writes it, even one of no
+// records. So many changes that come together cost one wait for the disk.
+func (s *Store) Stage(records ...*model.Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keep(records)
+}
+
+func (s *Store) keep(records []*model.Record) error {
 	for _, r := range records {
 		if !r.ID.Valid() {
 			return fmt.Errorf("storing a record: %.40q is no device's id", r.ID)
@@ -192,33 +207,44 @@ func (s *Store) PutAll(records []*model.Record) error {
 		}
 		s.records[r.ID] = r.Clone()
 	}
-	return s.write()
+	return nil
 }
 
-// Require stores one record, or leaves the database as it was and says why.
-func (s *Store) Require(r *model.Record) error {
+// Require stores records, or leaves the database as it was and says why.
+func (s *Store) Require(records ...*model.Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !r.ID.Valid() {
-		return fmt.Errorf("storing a record: %.40q is no device's id", r.ID)
+	more := 0
+	for _, r := range records {
+		if !r.ID.Valid() {
+			return fmt.Errorf("storing a record: %.40q is no device's id", r.ID)
+		}
+		if s.records[r.ID] == nil {
+			more++
+		}
 	}
-	old := s.records[r.ID]
-	if old == nil && len(s.records) >= maxRecords {
+	if more > 0 && len(s.records)+more > maxRecords {
 		return ErrFull
 	}
-	s.records[r.ID], s.dirty[r.ID] = r.Clone(), true
+	old := make([]*model.Record, len(records))
+	for i, r := range records {
+		old[i] = s.records[r.ID]
+		s.records[r.ID], s.dirty[r.ID] = r.Clone(), true
+	}
 	err := s.write()
 	if err == nil {
 		return nil
 	}
-	if old != nil {
-		s.records[r.ID] = old // and dirty: the failure may have been the last step's
-		return err
-	}
-	delete(s.records, r.ID)
-	delete(s.dirty, r.ID)
-	if gone := s.fs.Remove(s.path(r.ID)); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
-		err = errors.Join(err, gone)
+	for i, r := range records {
+		if old[i] != nil {
+			s.records[r.ID] = old[i] // and dirty: the failure may have been the last step's
+			continue
+		}
+		delete(s.records, r.ID)
+		delete(s.dirty, r.ID)
+		if gone := s.fs.Remove(s.path(r.ID)); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
 	}
 	return err
 }
@@ -288,6 +314,13 @@ func (s *Store) Err() error {
 // Flush writes what is not on disk yet.
 func (s *Store) Flush() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return errors.Join(s.write(), s.history.flush(s))
+	err := s.write()
+	s.mu.Unlock()
+	flushed := s.flushHistory()
+	if flushed != nil {
+		s.mu.Lock()
+		s.history.dirty = true
+		s.mu.Unlock()
+	}
+	return errors.Join(err, flushed)
 }

@@ -388,3 +388,41 @@ func BenchmarkPut(b *testing.B) {
 		}
 	}
 }
+
+// TestTogether: staged records are written by the next call, and many that are
+// required together are all there or none.
+func TestTogether(t *testing.T) {
+	under := &shaky{FS: InMemory()}
+	s, _, err := Open("/d", WithFS(under))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := func(n byte) *model.Record {
+		return &model.Record{ID: model.IDOfMAC(model.MAC{2, 0, 0, 0, 0, n}), MACs: []model.MAC{{2, 0, 0, 0, 0, n}}, State: model.DeviceManaged}
+	}
+	calls := under.count()
+	if err := errors.Join(s.Stage(r(1)), s.Stage(r(2), r(3))); err != nil || under.count() != calls || len(s.All()) != 3 {
+		t.Errorf("staged: %v, %d calls, %d records", err, under.count()-calls, len(s.All()))
+	}
+	if err := s.PutAll(nil); err != nil || under.count() != calls+7 { // three written, three renamed, one sync
+		t.Errorf("stored: %v after %d calls", err, under.count()-calls)
+	}
+	for n := 1; n <= 5; n++ { // two are written, two renamed, and the folder is synced
+		under.mu.Lock()
+		under.calls, under.failAt, under.err = 0, n, errors.New("no")
+		under.mu.Unlock()
+		if err := s.Require(r(4), r(5)); err == nil || len(s.All()) != 3 {
+			t.Errorf("failing at %d: %v, %d records", n, err, len(s.All()))
+		}
+	}
+	under.mu.Lock()
+	under.failAt = 0
+	under.mu.Unlock()
+	if err := s.Require(r(4), r(5)); err != nil || len(s.All()) != 5 {
+		t.Errorf("required: %v, %d records", err, len(s.All()))
+	}
+	again, found, err := Open("/d", WithFS(under))
+	if err != nil || len(found) > 0 || len(again.All()) != 5 {
+		t.Errorf("after a restart: %v, %v, %d records", err, found, len(again.All()))
+	}
+}
