@@ -55,9 +55,7 @@ func (a *Agent) status() calls.AgentStatusResult {
 		Device: model.IDOfKey(model.DeviceKey(a.key.Public())), Digits: a.digits.Code, Homes: a.digits.Homes, Settings: a.keep.Good,
 		Commit: a.change.state, Temporary: a.lease.temporary().Address, Problem: a.problem,
 		UptimeSeconds: int64(time.Since(a.begun) / time.Second), Counters: a.count.Snapshot()}
-	var rep model.Report
-	a.complete(&rep)
-	s.Info = rep.Info
+	s.Info = a.info()
 	if a.keep.Pin != nil {
 		s.State = calls.AgentAway
 		if k, err := session.ParsePublicKey(a.keep.Pin.Home); err == nil { // it was read at start

@@ -2,11 +2,7 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"os"
-	"path/filepath"
 	"reflect"
-	"strings"
 	"time"
 
 	"homeconf/src/model"
@@ -93,13 +89,8 @@ func (a *Agent) reportNow() {
 
 // complete adds what the owner says of the product, and where the settings stand.
 func (a *Agent) complete(rep *model.Report) {
-	o := a.opts.Agent
-	rep.Info = model.DeviceInfo{DeviceCategory: o.Category, Manufacturer: o.Manufacturer, ManufacturerOUI: o.OUI, ModelName: o.Model,
-		ModelNumber: o.ModelNumber, SerialNumber: o.Serial, SoftwareVersion: o.Firmware, FriendlyName: o.Name}
-	rep.Services = nil
-	for _, s := range a.opts.Services {
-		rep.Services = append(rep.Services, model.Service{Name: s.Name, Kind: s.Kind, State: stateOf(s.Process)})
-	}
+	rep.Info = a.info()
+	rep.Services = services(a.opts.Services)
 	rep.State = a.change.state
 	switch {
 	case a.change.now != nil:
@@ -109,26 +100,8 @@ func (a *Agent) complete(rep *model.Report) {
 	}
 }
 
-// stateOf looks for a process by its name.
-func stateOf(process string) model.ServiceState {
-	if process == "" {
-		return model.ServiceUnknown
-	}
-	comms, err := filepath.Glob("/proc/[0-9]*/comm")
-	if err != nil {
-		return model.ServiceUnknown
-	}
-	if len(process) > 15 {
-		process = process[:15] // what the kernel keeps of a name (TASK_COMM_LEN)
-	}
-	for _, path := range comms {
-		b, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // it ended meanwhile
-		}
-		if err == nil && strings.TrimSuffix(string(b), "\n") == process {
-			return model.ServiceRunning
-		}
-	}
-	return model.ServiceStopped
+func (a *Agent) info() model.DeviceInfo {
+	o := a.opts.Agent
+	return model.DeviceInfo{DeviceCategory: o.Category, Manufacturer: o.Manufacturer, ManufacturerOUI: o.OUI, ModelName: o.Model,
+		ModelNumber: o.ModelNumber, SerialNumber: o.Serial, SoftwareVersion: o.Firmware, FriendlyName: o.Name}
 }

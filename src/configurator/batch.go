@@ -28,6 +28,25 @@ func (c *Configurator) putThen(r *model.Record, then func(error)) {
 	c.batch.then = append(c.batch.then, then)
 }
 
+// lateWrite is how long what may be lost stays unwritten at most.
+const lateWrite = time.Second
+
+// putLater is put for what a crash may lose: it is written with the next write,
+// or by itself after a while.
+func (c *Configurator) putLater(r *model.Record) {
+	if err := c.store.Stage(r); err != nil {
+		c.stored(err)
+		c.log.Error("record is not kept", "device", string(r.ID), "err", err)
+		return
+	}
+	if c.late == nil {
+		c.late = c.after(lateWrite, func() {
+			c.late = nil
+			c.stored(c.store.PutAll(nil))
+		})
+	}
+}
+
 // requireThen is require for many records that come together; then follows.
 func (c *Configurator) requireThen(r *model.Record, then func(error)) {
 	c.batch.records, c.batch.in = append(c.batch.records, r), append(c.batch.in, then)

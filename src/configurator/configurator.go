@@ -95,6 +95,7 @@ type Configurator struct {
 	work      work
 	batch     batch
 	coming    map[model.DeviceID]time.Time // let in, and not reported yet
+	late      *time.Timer                  // writes what may be lost
 	mc        multicast
 	given     map[netip.Addr]given
 	conflicts map[netip.Addr]*time.Timer // that end the finding

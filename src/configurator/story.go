@@ -131,20 +131,17 @@ func (c *Configurator) reported(who *member, r *model.Record, rep model.Report) 
 	}
 	delete(c.coming, r.ID)
 	c.cfg.Step("report.received")
-	c.putThen(r, func(err error) {
-		if err != nil {
-			c.log.Error("report is kept in memory only", "device", string(r.ID))
-		}
-		c.cfg.Step("report.stored")
-		if first && before.Report == nil {
-			c.tell("device.reported", r.ID, "agent", fmt.Sprintf("%s reports: %s.", r.Name(), describe(rep)))
-		}
-		// Others may have written to the record meanwhile, or the device be gone.
-		if now, ok := c.store.Get(r.ID); ok && c.peers[r.ID] == who {
-			c.settle(who, now, first)
-		}
-		c.touch()
-	})
+	// The disk is not waited for: a report that is lost is made again. It is
+	// written with what the pass decides because of it, or a little later.
+	c.putLater(r)
+	if first && before.Report == nil {
+		c.tell("device.reported", r.ID, "agent", fmt.Sprintf("%s reports: %s.", r.Name(), describe(rep)))
+	}
+	c.settle(who, r, first)
+	c.touch()
+	if !c.someCome(time.Now()) && !c.work.busy {
+		c.passIn(0) // there is nobody else to wait for
+	}
 }
 
 // settle compares what the agent says of its generation with what was asked: a
