@@ -3,6 +3,9 @@ package link_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +18,25 @@ type kept struct {
 	ports  chan link.Port
 	ended  chan error
 	cancel context.CancelFunc
+	log    syncBuffer
+}
+
+// syncBuffer is what was logged so far.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 func keep(t *testing.T, ns string, use func(context.Context, link.Port) error) *kept {
@@ -26,6 +48,7 @@ func keep(t *testing.T, ns string, use func(context.Context, link.Port) error) *
 		within(t, ns, func() {
 			k.ended <- link.Keep(ctx, link.Keeper{
 				Interface: "eth0", Options: link.Options{EtherType: etherType},
+				Log: slog.New(slog.NewTextHandler(&k.log, nil)),
 				Use: func(ctx context.Context, p link.Port) error {
 					k.ports <- p
 					return use(ctx, p)
@@ -79,8 +102,12 @@ func TestKeep(t *testing.T) {
 
 	start := time.Now()
 	ip(t, "-n", p.b, "link", "set", "eth0", "up")
-	k.next(t, "up")
+	first := k.next(t, "up")
 	t.Logf("ip link set up to a port in use: %v", time.Since(start))
+	mac := first.MAC()
+	if want := "mac=" + net.HardwareAddr(mac[:]).String(); !strings.Contains(k.log.String(), want) {
+		t.Errorf("logged %s\nwant %s", k.log.String(), want)
+	}
 
 	ip(t, "-n", p.b, "link", "set", "eth0", "down")
 	k.none(t, "down")
