@@ -36,6 +36,42 @@ func TestHomeThatStartsAgainIsNoticed(t *testing.T) {
 	})
 }
 
+// TestHomeThatStartsAgainDuringTheHandshake: it knows none of the cookies that it
+// gave before, and says hello; the agent does not wait for the whole handshake's
+// time.
+func TestHomeThatStartsAgainDuringTheHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		f := &filter{}
+		_, home, a := paired(ctx, t, link.SegmentOptions{Seed: 1, Delay: 100 * time.Microsecond}, func(p link.Port) link.Port {
+			f.Port = p
+			return f
+		})
+		f.set(func(b []byte) bool {
+			frame, err := wire.ParseFrame(b)
+			return err == nil && frame.Type == wire.FrameHandshake1
+		})
+		onLoop(t, home.r.l, func() { clear(home.r.sessions); clear(home.r.members) })
+		home.hello(t)
+		time.Sleep(500 * time.Millisecond) // it has noticed, and shakes hands with the home that was
+		onLoop(t, home.r.l, func() {
+			var err error
+			if home.r.jar, err = newCookieJar(home.r.c.Rand, time.Now()); err != nil {
+				t.Error(err)
+			}
+		})
+		f.set(nil)
+		home.hello(t)
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		pass(home, a)
+		if a.opened != 2 || home.opened[a.key()] != 2 {
+			t.Fatalf("opened %d and %d within 1.1 s", a.opened, home.opened[a.key()])
+		}
+	})
+}
+
 // TestForgedHelloEndsNothing: whatever says hello, and however often, the
 // session stays, on a segment that loses a fifth of all frames too, and the
 // agent sends at most a Ping a second for it.

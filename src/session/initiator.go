@@ -24,7 +24,8 @@ const (
 	slowFrom, slowTo      = 10 * time.Second, 30 * time.Second
 	silentAfter           = time.Second
 	broadcastAfter        = 300 * time.Millisecond
-	shakeTime             = 5 * time.Second // then discovery begins anew
+	shakeTime             = 5 * time.Second // for a handshake
+	shakeAfterHello       = time.Second     // for one that the home may have forgotten
 	othersFirst           = 500 * time.Millisecond
 	unaskedPause          = time.Second // between SOLICITs that an unasked ADVERTISE causes
 	unaskedJitter         = 20 * time.Millisecond
@@ -80,6 +81,7 @@ type Initiator struct {
 	last       [16]byte          // the one tried last
 	heardFirst time.Time
 	shaking    *shaking
+	hurried    bool // a handshake was given less time since the last session
 	peer       *Peer
 	fresh      *Peer // new keys for peer, not proven yet
 	offer      *Pin
@@ -106,6 +108,7 @@ type shaking struct {
 	frame    []byte // resent byte for byte
 	gap      time.Duration
 	began    time.Time
+	patience time.Duration // then discovery begins anew
 	resend   timer
 }
 
@@ -241,7 +244,7 @@ func (i *Initiator) begin(src link.MAC, a wire.Advertise, now time.Time) {
 	}
 	i.l.timers.set(&i.ask, time.Time{})
 	i.triedNext(a.Instance)
-	s := &shaking{hs: hs, renews: renews, home: src, instance: a.Instance, local: h.Sender, way: h.Way, frame: f, gap: resendFirst, began: now}
+	s := &shaking{hs: hs, renews: renews, home: src, instance: a.Instance, local: h.Sender, way: h.Way, frame: f, gap: resendFirst, began: now, patience: shakeTime}
 	s.resend.run = i.shake
 	i.shaking = s
 	i.shake(now)
@@ -254,7 +257,8 @@ func (i *Initiator) shake(now time.Time) {
 	if s == nil {
 		return
 	}
-	if now.Sub(s.began) >= shakeTime {
+	left := s.patience - now.Sub(s.began)
+	if left <= 0 {
 		i.triedInVain()
 		if s.peer != nil && s.peer == i.peer && i.peer.phase == phaseUnproven {
 			i.peer.end(errSilent) // searches again
@@ -268,7 +272,7 @@ func (i *Initiator) shake(now time.Time) {
 	} else {
 		_ = i.l.port.Send(s.home, s.frame)
 	}
-	i.l.timers.set(&s.resend, now.Add(s.gap))
+	i.l.timers.set(&s.resend, now.Add(min(s.gap, left)))
 	s.gap = min(2*s.gap, resendLast)
 }
 
@@ -347,6 +351,7 @@ func (i *Initiator) second(in *inbound, now time.Time) {
 // proven is told that the home has sent a frame of the new session.
 func (i *Initiator) proven(p *Peer, now time.Time) {
 	i.stopShaking()
+	i.hurried = false
 	if p.renews != nil {
 		i.renewed(p, now)
 		return

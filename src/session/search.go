@@ -68,6 +68,7 @@ func (i *Initiator) advertised(in *inbound, now time.Time) {
 		// Unasked: anybody may say so. It is at most a reason to ask again.
 		switch {
 		case i.shaking != nil:
+			i.hurry(a.Instance, now)
 		case searching && now.Sub(i.lastAsked) >= unaskedPause:
 			i.l.timers.set(&i.ask, now.Add(i.l.between(0, unaskedJitter)))
 		case !searching && i.peer != nil:
@@ -86,6 +87,18 @@ func (i *Initiator) advertised(in *inbound, now time.Time) {
 		i.drop(DropUnexpected, in)
 	default:
 		i.begin(in.src, a, now)
+	}
+}
+
+// hurry is told that the home of the handshake under way says hello: it may have
+// started again, and know nothing of what it has answered before. Then the
+// handshake would be waited for in vain. It gets less time, but only once until
+// one succeeds: a home that has many to answer gets no faster by more of them.
+func (i *Initiator) hurry(instance [16]byte, now time.Time) {
+	if s := i.shaking; s.instance == instance && !i.hurried {
+		i.hurried = true
+		s.patience = shakeAfterHello
+		i.l.timers.set(&s.resend, now)
 	}
 }
 
