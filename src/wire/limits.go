@@ -35,6 +35,7 @@ const (
 	MaxText       = 256   // bytes of a text field
 	MaxNoise      = 1024  // bytes of a Noise message in a handshake frame
 	MaxCookie     = 64    // bytes of a cookie
+	MaxSealed     = 49152 // bytes of a sealed record
 	MaxWays       = 8     // ways of pairing in an ADVERTISE
 
 	MaxInterfaces   = 16

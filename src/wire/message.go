@@ -19,6 +19,10 @@ const (
 	TypeReplicate MessageType = 8 // reserved
 	TypeConfirmed MessageType = 9
 	TypeTicket    MessageType = 10
+	TypeKeep      MessageType = 11
+	TypeKept      MessageType = 12
+	TypeRotate    MessageType = 13
+	TypeRotated   MessageType = 14
 )
 
 func (t MessageType) String() string {
@@ -43,6 +47,14 @@ func (t MessageType) String() string {
 		return "Confirmed"
 	case TypeTicket:
 		return "Ticket"
+	case TypeKeep:
+		return "Keep"
+	case TypeKept:
+		return "Kept"
+	case TypeRotate:
+		return "Rotate"
+	case TypeRotated:
+		return "Rotated"
 	}
 	return fmt.Sprintf("MessageType(%d)", uint8(t))
 }
@@ -104,6 +116,14 @@ func DecodeMessage(b []byte) (Message, error) {
 		return asMessage(decodeRetire(body))
 	case TypeTicket:
 		return asMessage(decodeTicket(body))
+	case TypeKeep:
+		return asMessage(decodeKeep(body))
+	case TypeKept:
+		return asMessage(decodeKept(body))
+	case TypeRotate:
+		return asMessage(decodeRotate(body))
+	case TypeRotated:
+		return asMessage(decodeRotated(body))
 	default:
 		return nil, fmt.Errorf("message: %w type: %v", ErrUnknown, t)
 	}

@@ -101,7 +101,7 @@ func TestMessageRoundTrip(t *testing.T) {
 			}
 		})
 	}
-	for mt := TypeReport; mt <= TypeTicket; mt++ {
+	for mt := TypeReport; mt <= TypeRotated; mt++ {
 		if !seen[mt] && mt != TypeReplicate {
 			t.Errorf("no sample of %v", mt)
 		}
@@ -336,7 +336,7 @@ func TestReportDigest(t *testing.T) {
 // TestNames: nothing prints as a number that has a name, nor panics without one.
 func TestNames(t *testing.T) {
 	for _, v := range []fmt.Stringer{FrameSolicit, FrameTransport, FrameType(9), PatternXX, PatternIK, PatternXXpsk3, Pattern(9), WayNone,
-		WayCode, Way(9), TypeReport, TypeTicket, MessageType(99), RecordData, RecordClose, RecordKind(9), PairCommit, PairRefused, PairStep(9)} {
+		WayCode, Way(9), TypeReport, TypeTicket, TypeRotated, MessageType(99), RecordData, RecordClose, RecordKind(9), PairCommit, PairRefused, PairStep(9)} {
 		if v.String() == "" {
 			t.Errorf("%T(%d) has no name", v, v)
 		}

@@ -100,6 +100,12 @@ func sampleMessages() []namedMessage {
 		{"retire", Retire{}},
 		{"retire why", Retire{Reason: "sold"}},
 		{"ticket", Ticket{ID: sample16(1), Key: sample32(2)}},
+		{"keep asks", Keep{Term: 2}},
+		{"keep", Keep{Term: 1<<64 - 1, Sealed: fill(60, 1)}},
+		{"kept nothing", Kept{}},
+		{"kept", Kept{Term: 3, Sealed: fill(60, 2)}},
+		{"rotate", Rotate{Home: sample32(1), Discovery: sample32(2)}},
+		{"rotated", Rotated{Home: sample32(1)}},
 	}
 }
 
