@@ -35,6 +35,10 @@ type Config struct {
 	Reload    <-chan struct{}
 	Step      func(name string) // for crash tests
 
+	// StrandAfter is for how long home must be silent before a device with
+	// fixed settings looks for a lease; 0: ten minutes.
+	StrandAfter time.Duration
+
 	Device   system.Device
 	Link     func(ctx context.Context, use func(context.Context, link.Port) error) error
 	Announce func(ctx context.Context, addr netip.Addr) error
@@ -70,6 +74,7 @@ type Agent struct {
 	change  change
 	reports reports
 	lease   leasing
+	silent  silence
 }
 
 // eventQueue bounds what waits for the loop: an agent has one peer.
@@ -302,12 +307,14 @@ func (a *Agent) opened(p *session.Peer) {
 	a.peer, a.since = p, time.Now()
 	a.reports.last = nil
 	a.reportNow()
+	a.homeBack()
 }
 
 func (a *Agent) closed(p *session.Peer, err error) {
 	if a.peer == p {
 		a.peer = nil
 		a.log.Info("the home is not heard any more", "why", err)
+		a.listen()
 	}
 }
 

@@ -69,6 +69,12 @@ func (a *Agent) status() calls.AgentStatusResult {
 		s.State = calls.AgentWaiting
 	}
 	s.NeedsCode = a.keep.Pin == nil && a.opts.Agent.Code != ""
+	if a.keep.Stranded {
+		s.Temporary = a.lease.held().Address
+		if s.Problem == "" {
+			s.Problem = "Home was not heard for a while: an address by DHCP is used, and the fixed settings are kept until home is back."
+		}
+	}
 	if s.Problem == "" && a.digits.Stopped {
 		s.Problem = "The digits were shown ten times and nobody compared them. Restart the agent to have them shown again."
 	}

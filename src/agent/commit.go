@@ -139,7 +139,7 @@ func (a *Agent) begin(m wire.Configure) {
 func (a *Agent) lastGood() *model.Settings {
 	switch {
 	case a.keep.Good != nil:
-		return a.keep.Good
+		return a.keep.inForce()
 	case a.change.found != nil:
 		return &a.change.found.Before
 	}
@@ -237,7 +237,7 @@ func (a *Agent) confirm(m wire.Confirm) {
 	a.cfg.Step("confirm.received")
 	k := a.keep
 	good := c.now.Want
-	k.Good = &good
+	k.Good, k.Stranded = &good, false
 	if err := store(a.files.state(), k); err != nil {
 		// Not kept, so not confirmed: the deadline undoes it.
 		a.note("the settings can't be stored: " + err.Error())

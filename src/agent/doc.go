@@ -12,5 +12,6 @@
 // pin.begin, pin.stored, configure.received, pending.stored, applied,
 // announced, proven, outcome.sent, confirm.received, good.stored,
 // pending.removed, confirmed.sent, revert.begin, reverted, revert.removed,
-// reset.begin, reset.taken, reset.removed.
+// reset.begin, reset.taken, reset.removed, strand.begin, strand.stored,
+// stranded, home.back, home.applied, home.stored.
 package agent

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"homeconf/src/model"
 	"homeconf/src/system"
 )
 
@@ -70,7 +69,7 @@ func (a *Agent) findLease() {
 		if l.For > 0 {
 			l.For = max(l.For-max(time.Since(l.Taken), 0), time.Second)
 		}
-		a.keepLease(l, a.keep.Good == nil || a.keep.Good.AddressingType != model.AddressingDHCP)
+		a.keepLease(l, !a.keep.byDHCP())
 	}
 }
 
@@ -265,14 +264,14 @@ func (a *Agent) notRenewed(l system.Lease, ended bool) {
 
 // retakeLease asks anew when the lease that the settings ask for has run out.
 func (a *Agent) retakeLease() {
-	if a.keep.Good == nil || a.keep.Good.AddressingType != model.AddressingDHCP || a.lease.held().Address.IsValid() || a.change.now != nil {
+	if !a.keep.byDHCP() || a.lease.held().Address.IsValid() || a.change.now != nil {
 		return
 	}
 	if a.change.busy {
 		a.after(time.Second, a.retakeLease)
 		return
 	}
-	good := *a.keep.Good
+	good := *a.keep.inForce()
 	a.changing(func(ctx context.Context) func() {
 		err := a.putBack(ctx, good)
 		return func() {

@@ -113,6 +113,7 @@ func (a *Agent) putBack(ctx context.Context, s model.Settings) error {
 func (a *Agent) linkCame(mac model.MAC) {
 	again := a.mac != model.MAC{}
 	a.linkUp, a.mac = true, mac
+	a.listen()
 	if l := a.lease.held(); again && l.Address.IsValid() {
 		a.renewLease(l) // it may be another network, where the address must not be used
 	}
@@ -127,7 +128,7 @@ func (a *Agent) linkCame(mac model.MAC) {
 	case c.now != nil:
 		a.reapply(c.now.Want)
 	case a.keep.Good != nil:
-		a.reapply(*a.keep.Good)
+		a.reapply(*a.keep.inForce())
 	}
 }
 

@@ -31,6 +31,8 @@ type kept struct {
 	Version int             `json:"version"`
 	Pin     *pinFile        `json:"pin,omitempty"`
 	Good    *model.Settings `json:"good,omitempty"`
+	// Stranded: Good leads nowhere, and a lease is used until home is back.
+	Stranded bool `json:"stranded,omitempty"`
 }
 
 // pinFile is a session.Pin on disk. The discovery key is a secret of the home.

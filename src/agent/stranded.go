@@ -74,7 +74,7 @@ func (a *Agent) lookForHome() {
 	d, can := a.cfg.Device.(system.Leaser)
 	c := &a.change
 	switch {
-	case a.peer != nil && !a.keep.Stranded || good == nil || good.AddressingType != model.AddressingStatic || !good.Gateway.IsValid() || !can:
+	case !a.opts.Agent.DHCP || a.peer != nil && !a.keep.Stranded || good == nil || good.AddressingType != model.AddressingStatic || !good.Gateway.IsValid() || !can:
 		return // begun anew when that changes
 	case s.asked || c.busy || c.now != nil || c.next != nil || !a.linkUp:
 		a.lookIn(a.strandLook())
@@ -108,6 +108,7 @@ func (a *Agent) lookForHome() {
 // disk before it is: a reboot in between ends on DHCP, too.
 func (a *Agent) strand(d system.Leaser, good model.Settings, why error) {
 	a.cfg.Step("strand.begin")
+	mark := a.marking()
 	a.changing(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, applyTime)
 		defer cancel()
@@ -118,9 +119,7 @@ func (a *Agent) strand(d system.Leaser, good model.Settings, why error) {
 				return err
 			}
 			a.keepLease(l, false)
-			k := a.keep
-			k.Stranded = true
-			if err := store(a.files.state(), k); err != nil {
+			if err := mark(ctx, true); err != nil {
 				a.giveLeaseBack()
 				return err
 			}
@@ -132,7 +131,6 @@ func (a *Agent) strand(d system.Leaser, good model.Settings, why error) {
 			return a.cfg.Device.Apply(ctx, l.Settings())
 		})
 		return func() {
-			a.keep.Stranded = marked
 			if err != nil && marked {
 				a.note(fmt.Sprintf("the leased address can't be used: %v", err))
 				a.change.failed = true
@@ -155,15 +153,58 @@ func (a *Agent) strand(d system.Leaser, good model.Settings, why error) {
 	})
 }
 
-// lookBack is done while stranded: a lease of the network that the fixed
-// settings are of says that their gateway is back, or a session says that the
-// home is.
+// marking writes down from beside the loop, by way of it, whether this device is
+// stranded. What a reset made void is not written.
+func (a *Agent) marking() func(ctx context.Context, stranded bool) error {
+	life := a.life
+	return func(ctx context.Context, stranded bool) error {
+		done := make(chan error, 1)
+		a.surely(func() {
+			k := a.keep
+			k.Stranded = stranded
+			err := ctx.Err()
+			if a.life != life {
+				err = errVoid
+			}
+			if err == nil {
+				err = store(a.files.state(), k)
+			}
+			if err == nil {
+				a.keep = k
+			}
+			done <- err
+		})
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// lookBack is done while stranded: where the lease is of the network that the
+// fixed settings are of, and their gateway answers, home is back.
 func (a *Agent) lookBack() {
-	if a.fits(a.lease.held()) && (a.peer != nil || a.lease.held().Gateway == a.keep.Good.Gateway) {
-		a.homeBack()
+	l := a.lease.held()
+	if !l.Address.IsValid() || !a.fits(l) || l.Gateway != a.keep.Good.Gateway {
+		a.lookIn(a.strandLook())
 		return
 	}
-	a.lookIn(a.strandLook())
+	a.silent.asked = true
+	a.beside(func(ctx context.Context) func() {
+		ctx, cancel := context.WithTimeout(ctx, proveTime)
+		defer cancel()
+		err := a.cfg.Device.Prove(ctx, l.Settings())
+		return func() {
+			a.silent.asked = false
+			if err != nil || !a.stillHeld(l) {
+				a.lookIn(a.strandLook())
+				return
+			}
+			a.homeBack()
+		}
+	})
 }
 
 // fits says whether the fixed settings can work where a lease was given.
@@ -184,6 +225,7 @@ func (a *Agent) homeBack() {
 	}
 	good := *a.keep.Good
 	a.cfg.Step("home.back")
+	mark := a.marking()
 	a.changing(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, applyTime)
 		defer cancel()
@@ -202,9 +244,7 @@ func (a *Agent) homeBack() {
 			if err := a.cfg.Device.Prove(prove, good); err != nil {
 				return a.stayOnLease(lease, err)
 			}
-			k := a.keep
-			k.Stranded = false
-			if err := store(a.files.state(), k); err != nil {
+			if err := mark(ctx, false); err != nil {
 				return a.stayOnLease(lease, err)
 			}
 			back = true
@@ -214,7 +254,6 @@ func (a *Agent) homeBack() {
 		})
 		return func() {
 			if back {
-				a.keep.Stranded = false
 				a.log.Info("home is back, and the fixed settings with it", "address", good.Address)
 				a.listen()
 			} else {
@@ -232,15 +271,8 @@ func (a *Agent) homeBack() {
 func (a *Agent) stayOnLease(l system.Lease, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.work), applyTime)
 	defer cancel()
-	d := a.cfg.Device.(system.Leaser) // who is stranded could take a lease
 	if !l.Address.IsValid() {
 		return fmt.Errorf("%w; no lease is left to go back to", why)
-	}
-	if err := a.cfg.Device.Apply(ctx, model.Settings{}); err != nil {
-		return fmt.Errorf("%w; taking the fixed address away: %w", why, err)
-	}
-	if err := d.Use(ctx, l); err != nil {
-		return fmt.Errorf("%w; using the lease again: %w", why, err)
 	}
 	if err := a.cfg.Device.Apply(ctx, l.Settings()); err != nil {
 		return fmt.Errorf("%w; using the lease again: %w", why, err)
