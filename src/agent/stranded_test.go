@@ -292,6 +292,7 @@ func TestResetWhileStranded(t *testing.T) {
 		if _, err := b.a.Call(t.Context(), "agent_reset", nil); err != nil {
 			t.Fatal(err)
 		}
+		settle(time.Second)
 		if k, _, err := load(b.state("agent.json"), checkKept); err != nil || k != nil {
 			t.Errorf("kept: %+v, %v", k, err)
 		}
