@@ -107,6 +107,7 @@ func (r *Router) admitProxy(path *model.MulticastPath, change *Change) *model.Mu
 	switch {
 	case p.others.Covers(*path):
 		return nil
+	case p.program == gwuci.IGMPProxy && p.others.Leads(*path): // senders are added
 	case p.others.Upstream != "" || len(p.others.Downstream) > 0:
 		program := p.program
 		if program == "" {

@@ -30,6 +30,7 @@ const (
 	KindProxyStopped  = "igmpproxy.stopped"
 	KindProxyMissing  = "igmpproxy.not-installed"
 	KindProxyLAN      = "igmpproxy.not-for-lan"
+	KindProxySenders  = "igmpproxy.senders"
 	KindNoLAN         = "lan.no-subnet"
 	KindNoWAN         = "wan.missing"
 	stepChooseAddress = "choose another one: homeconf device set "

@@ -185,6 +185,8 @@ func (p *planner) planMulticast() {
 		if len(f.Downstream) > 0 && !slices.Contains(f.Downstream, n.LAN.Network) {
 			p.find(KindProxyLAN, "", "The IGMP proxy that somebody has set up does not send to "+quote(n.LAN.Network)+", so IPTV has no picture there.",
 				addDownstream(f.Program))
+		} else {
+			p.planSenders(need)
 		}
 		if !f.Running {
 			p.find(KindProxyStopped, "", "The IGMP proxy is set up but does not run, so IPTV has no picture.", "Start it: /etc/init.d/"+cmp.Or(f.Program, "igmpproxy")+" restart")
@@ -196,7 +198,7 @@ func (p *planner) planMulticast() {
 	case p.in.Policy.ManageIGMPProxy == ProxyNever:
 		p.find(KindProxy, "", "IPTV needs an IGMP proxy on the gateway; homeconf was told never to set it up.", "Set it up by hand, or allow it: option manage_igmpproxy")
 		return
-	case p.in.Policy.ManageIGMPProxy != ProxyAlways && !p.in.Policy.IGMPAllowed && !f.Ours:
+	case !p.mayProxy() && !f.Ours:
 		p.find(KindProxy, "", "IPTV needs an IGMP proxy on the gateway, and none is set up.", "Let homeconf do it: homeconf multicast allow")
 		return
 	}

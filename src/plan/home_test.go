@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -39,6 +40,43 @@ func TestProxyOfTheOwnerThatDoesNotServeTheLAN(t *testing.T) {
 	in.Network.Multicast.Upstream, in.Network.Multicast.Downstream = "wan", []string{"guest"}
 	if p := Make(in); !strings.Contains(kinds(p), KindProxyLAN) || p.Gateway.Multicast != nil {
 		t.Errorf("findings %s", kinds(p))
+	}
+}
+
+// TestSendersOfTheOwnersProxy: igmpproxy's package comes with an example that no
+// provider sends from.
+func TestSendersOfTheOwnersProxy(t *testing.T) {
+	net := netip.MustParsePrefix
+	for name, c := range map[string]struct {
+		have, option []netip.Prefix
+		policy       ManageProxy
+		allowed      bool
+		finding      bool
+		add          string
+	}{
+		"the package's, no yes":        {have: []netip.Prefix{net("192.168.1.0/24")}, finding: true},
+		"the package's, never":         {have: []netip.Prefix{net("192.168.1.0/24")}, policy: ProxyNever, allowed: true, finding: true},
+		"the package's, yes":           {have: []netip.Prefix{net("192.168.1.0/24")}, allowed: true, add: "[0.0.0.0/0]"},
+		"the package's, always":        {have: []netip.Prefix{net("192.168.1.0/24")}, policy: ProxyAlways, add: "[0.0.0.0/0]"},
+		"the package's and a real one": {have: []netip.Prefix{net("192.168.1.0/24"), net("10.0.0.0/8")}, allowed: true},
+		"the owner's":                  {have: []netip.Prefix{net("10.0.0.0/8")}, allowed: true},
+		"none":                         {allowed: true},
+		"option says more":             {have: []netip.Prefix{net("10.0.0.0/8")}, option: []netip.Prefix{net("10.9.0.0/16"), net("172.20.0.0/16")}, allowed: true, add: "[10.9.0.0/16 172.20.0.0/16]"},
+		"option says less":             {have: []netip.Prefix{net("10.0.0.0/8")}, option: []netip.Prefix{net("10.9.0.0/16")}, allowed: true},
+		"option, and none there":       {option: []netip.Prefix{net("10.9.0.0/16")}, finding: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input{Records: []*model.Record{box(1, model.CategorySTB)}, Network: home()}
+			in.Network.Multicast.Upstream, in.Network.Multicast.Downstream, in.Network.Multicast.AltNets = "wan", []string{"lan"}, c.have
+			in.Policy.ManageIGMPProxy, in.Policy.IGMPAllowed, in.Policy.AltNets = cmp.Or(c.policy, ProxyAsk), c.allowed, c.option
+			p := Make(in)
+			if got := strings.Contains(kinds(p), KindProxySenders); got != c.finding {
+				t.Errorf("findings %s", kinds(p))
+			}
+			if got := p.Gateway.Multicast; (got == nil) != (c.add == "") || got != nil && fmt.Sprint(got.AltNets) != c.add {
+				t.Errorf("path %+v, want senders %s", got, c.add)
+			}
+		})
 	}
 }
 

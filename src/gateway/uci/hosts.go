@@ -41,6 +41,7 @@ type Saved struct {
 	Package  string
 	sections []savedSection
 	ours     func(*file.Section) bool
+	first    func(*file.File) error // puts back what we changed in sections of others
 }
 
 type savedSection struct {
@@ -234,6 +235,11 @@ func (s Saved) Restore(ctx context.Context, dir file.Dir) error {
 		return nil // the package was never read
 	}
 	err := edit(ctx, dir, s.Package, nil, func(f *file.File) error {
+		if s.first != nil {
+			if err := s.first(f); err != nil {
+				return err
+			}
+		}
 		for _, sec := range f.Sections("") {
 			if !s.ours(sec) {
 				continue

@@ -46,11 +46,11 @@ func OMCProxies(f *file.File) (ours, others Proxy) {
 
 // SetOMCProxy makes our section of omcproxy the wanted one; nil removes it.
 func SetOMCProxy(ctx context.Context, dir file.Dir, before func() error, want *model.MulticastPath) ([]Done, Saved, error) {
-	return setSections(ctx, dir, OMCProxy, before, func(f *file.File) []section {
+	return setSections(ctx, dir, OMCProxy, before, func(f *file.File) ([]section, error) {
 		if _, others := OMCProxies(f); want == nil || others.Complete() {
-			return nil
+			return nil, nil
 		}
 		return []section{{"proxy", sectionOMC, []file.Option{{Name: "scope", Values: []string{"global"}},
-			{Name: "uplink", Values: []string{want.Upstream}}, {Name: "downlink", Values: []string{want.Downstream}, IsList: true}}}}
+			{Name: "uplink", Values: []string{want.Upstream}}, {Name: "downlink", Values: []string{want.Downstream}, IsList: true}}}}, nil
 	})
 }

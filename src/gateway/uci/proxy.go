@@ -15,6 +15,9 @@ const (
 	sectionProxy      = "hc_igmpproxy"
 	sectionUpstream   = "hc_igmpproxy_up"
 	sectionDownstream = "hc_igmpproxy_down"
+	// sectionSenders lists the altnets that we added to somebody else's phyint,
+	// so that they can be told from his. igmpproxy reads no such section.
+	sectionSenders = "hc_igmpproxy_altnet"
 )
 
 // anywhere lets igmpproxy take streams from every sender. Its own default,
@@ -31,17 +34,22 @@ type Proxy struct {
 // Complete says that streams have a way in and a way out.
 func (p Proxy) Complete() bool { return p.Upstream != "" && len(p.Downstream) > 0 }
 
+// Leads says whether the proxy leads where a path wants, whoever sends.
+func (p Proxy) Leads(path model.MulticastPath) bool {
+	return p.Upstream == path.Upstream && slices.Contains(p.Downstream, path.Downstream)
+}
+
 // Covers says whether the proxy does what a path wants.
 func (p Proxy) Covers(path model.MulticastPath) bool {
-	if p.Upstream != path.Upstream || !slices.Contains(p.Downstream, path.Downstream) {
+	if !p.Leads(path) {
 		return false
 	}
-	for _, n := range altNets(path) {
-		if !slices.ContainsFunc(p.AltNets, func(have netip.Prefix) bool { return have.Bits() <= n.Bits() && have.Contains(n.Addr()) }) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(altNets(path), func(n netip.Prefix) bool { return !p.takes(n) })
+}
+
+// takes says whether all senders of a network are taken.
+func (p Proxy) takes(n netip.Prefix) bool {
+	return slices.ContainsFunc(p.AltNets, func(have netip.Prefix) bool { return have.Bits() <= n.Bits() && have.Contains(n.Addr()) })
 }
 
 func altNets(p model.MulticastPath) []netip.Prefix {
@@ -53,17 +61,19 @@ func altNets(p model.MulticastPath) []netip.Prefix {
 
 func ourProxy(s *file.Section) bool {
 	switch s.Name() {
-	case sectionProxy, sectionUpstream, sectionDownstream, sectionOMC:
+	case sectionProxy, sectionUpstream, sectionDownstream, sectionSenders, sectionOMC:
 		return true
 	}
 	return false
 }
 
-// Proxies reads an igmpproxy file: what is ours in it, and what is not.
+// Proxies reads an igmpproxy file: what is ours in it, and what is not. Altnets
+// that we added to somebody else's are not his.
 func Proxies(f *file.File) (ours, others Proxy) {
 	if f == nil {
 		return
 	}
+	added := addedSenders(f)
 	for _, s := range f.Sections("phyint") {
 		p := &others
 		if ourProxy(s) {
@@ -75,7 +85,7 @@ func Proxies(f *file.File) (ours, others Proxy) {
 			p.Upstream = network
 			for _, v := range s.List("altnet") {
 				for _, w := range strings.Fields(v) {
-					if n, err := netip.ParsePrefix(w); err == nil {
+					if n, err := netip.ParsePrefix(w); err == nil && (p == &ours || !slices.Contains(added, w)) {
 						p.AltNets = append(p.AltNets, n)
 					}
 				}
@@ -95,13 +105,22 @@ type section struct {
 
 // SetProxy makes our sections of igmpproxy the wanted ones; nil removes them.
 // Where somebody else has configured a way in or out, ours would be a second
-// one, which igmpproxy refuses: then none of ours stays. Zones are the firewall
-// zones of the two networks.
+// one, which igmpproxy refuses: then only the senders are added to his that his
+// way lacks. Zones are the firewall zones of the two networks.
 func SetProxy(ctx context.Context, dir file.Dir, before func() error, want *model.MulticastPath, zones func(network string) string) ([]Done, Saved, error) {
-	return setSections(ctx, dir, IGMPProxy, before, func(f *file.File) []section {
+	var was []string
+	done, saved, err := setSections(ctx, dir, IGMPProxy, before, func(f *file.File) ([]section, error) {
 		_, others := Proxies(f)
+		was = addedSenders(f)
+		add := lacking(others, want)
+		if err := setSenders(f, add); err != nil {
+			return nil, err
+		}
 		if want == nil || others.Upstream != "" || len(others.Downstream) > 0 {
-			return nil
+			if len(add) == 0 {
+				return nil, nil
+			}
+			return []section{{"homeconf", sectionSenders, []file.Option{{Name: "altnet", Values: add, IsList: true}}}}, nil
 		}
 		var list []section
 		if !slices.ContainsFunc(f.Sections("igmpproxy"), func(s *file.Section) bool { return !ourProxy(s) }) {
@@ -115,17 +134,22 @@ func SetProxy(ctx context.Context, dir file.Dir, before func() error, want *mode
 			section{"phyint", sectionUpstream, []file.Option{{Name: "network", Values: []string{want.Upstream}}, {Name: "zone", Values: []string{zones(want.Upstream)}},
 				{Name: "direction", Values: []string{"upstream"}}, {Name: "altnet", Values: nets, IsList: true}}},
 			section{"phyint", sectionDownstream, []file.Option{{Name: "network", Values: []string{want.Downstream}}, {Name: "zone", Values: []string{zones(want.Downstream)}},
-				{Name: "direction", Values: []string{"downstream"}}}})
+				{Name: "direction", Values: []string{"downstream"}}}}), nil
 	})
+	saved.first = func(f *file.File) error { return setSenders(f, was) }
+	return done, saved, err
 }
 
 // setSections makes our sections of a proxy's package the listed ones.
-func setSections(ctx context.Context, dir file.Dir, pkg string, before func() error, choose func(*file.File) []section) ([]Done, Saved, error) {
+func setSections(ctx context.Context, dir file.Dir, pkg string, before func() error, choose func(*file.File) ([]section, error)) ([]Done, Saved, error) {
 	var done []Done
 	var saved Saved
 	err := edit(ctx, dir, pkg, before, func(f *file.File) error {
 		done, saved = nil, save(f, ourProxy)
-		list := choose(f)
+		list, err := choose(f)
+		if err != nil {
+			return err
+		}
 		for _, w := range list {
 			op := Changed
 			s, ok := f.Section(w.name)

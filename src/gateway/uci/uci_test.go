@@ -309,6 +309,63 @@ config phyint 'hc_igmpproxy_down'
 	}
 }
 
+// TestSendersAreAddedToAnothers: what somebody else has stays as it is, with our
+// senders behind; without them, and after an undoing, it is what it was.
+func TestSendersAreAddedToAnothers(t *testing.T) {
+	ctx := context.Background()
+	const stock = "config igmpproxy\n\toption quickleave 1\n\nconfig phyint\n\toption network wan\n\toption zone wan\n\toption direction upstream\n\tlist altnet 192.168.1.0/24\n\n" +
+		"config phyint\n\toption network lan\n\toption zone lan\n\toption direction downstream\n"
+	path := &model.MulticastPath{Upstream: "wan", Downstream: "lan"}
+	dir := folder(t, map[string]string{"igmpproxy": stock})
+	set := func(p *model.MulticastPath, steps int) Saved {
+		t.Helper()
+		done, saved, err := SetProxy(ctx, dir, nil, p, func(n string) string { return n })
+		if err != nil || len(done) != steps {
+			t.Errorf("%v: %v, want %d steps", err, done, steps)
+		}
+		return saved
+	}
+	altnets := func(want string) {
+		t.Helper()
+		f, err := dir.Load("igmpproxy")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(f.Sections("phyint")[0].List("altnet")); got != want || len(f.Sections("phyint")) != 2 {
+			t.Errorf("altnets %s, want %s in\n%s", got, want, content(t, dir, "igmpproxy"))
+		}
+		if _, others := Proxies(f); fmt.Sprint(others.AltNets) != "[192.168.1.0/24]" {
+			t.Errorf("read as %+v", others)
+		}
+	}
+	saved := set(path, 1)
+	altnets("[192.168.1.0/24 0.0.0.0/0]")
+	with := content(t, dir, "igmpproxy")
+	set(path, 0)
+	if content(t, dir, "igmpproxy") != with {
+		t.Error("written again")
+	}
+	if err := saved.Restore(ctx, dir); err != nil || strings.TrimSpace(content(t, dir, "igmpproxy")) != strings.TrimSpace(stock) {
+		t.Errorf("%v: undone to\n%s", err, content(t, dir, "igmpproxy"))
+	}
+	set(path, 1)
+	path.AltNets = []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8")}
+	saved = set(path, 1)
+	altnets("[192.168.1.0/24 10.0.0.0/8]")
+	if err := saved.Restore(ctx, dir); err != nil || content(t, dir, "igmpproxy") != with {
+		t.Errorf("%v: undone to\n%s", err, content(t, dir, "igmpproxy"))
+	}
+	set(nil, 1)
+	altnets("[192.168.1.0/24]")
+	if got := content(t, dir, "igmpproxy"); strings.TrimSpace(got) != strings.TrimSpace(stock) {
+		t.Errorf("left\n%s", got)
+	}
+	// One that leads elsewhere is not touched.
+	path.Upstream = "iptv"
+	set(path, 0)
+	altnets("[192.168.1.0/24]")
+}
+
 func TestCovers(t *testing.T) {
 	stock := parse(t, "igmpproxy", "config phyint\n option network wan\n option direction upstream\n list altnet 192.168.1.0/24\nconfig phyint\n option network lan\n option direction downstream\n")
 	_, p := Proxies(stock)
