@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -206,11 +207,16 @@ func flock(ctx context.Context, fd *os.File) error {
 // sweep removes what crashes left beside a file. libuci lets its lock go before
 // it renames, so only what is old is nobody's.
 func sweep(path string) {
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".uci-??????"))
+	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+".uci-"
+	left, err := os.ReadDir(dir)
 	if err != nil {
 		return
 	}
-	for _, tmp := range left {
+	for _, e := range left {
+		if !strings.HasPrefix(e.Name(), prefix) || len(e.Name()) != len(prefix)+6 {
+			continue
+		}
+		tmp := filepath.Join(dir, e.Name())
 		if info, err := os.Lstat(tmp); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > staleAfter {
 			os.Remove(tmp)
 		}

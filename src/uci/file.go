@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -182,11 +183,9 @@ func (f *File) Section(name string) (*Section, bool) {
 
 func (f *File) byIndex(ref string) (*Section, bool) {
 	typ, rest, ok := strings.Cut(ref[1:], "[")
-	var n int
-	if !ok || !strings.HasSuffix(rest, "]") {
-		return nil, false
-	}
-	if _, err := fmt.Sscanf(rest, "%d]", &n); err != nil {
+	rest, closed := strings.CutSuffix(rest, "]")
+	n, err := strconv.Atoi(rest)
+	if !ok || !closed || err != nil {
 		return nil, false
 	}
 	all := f.Sections(typ)

@@ -5,12 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -29,7 +28,7 @@ type request struct {
 func runCall(c *calls.Call, words []string, stdout, stderr io.Writer) int {
 	req, err := parseCall(c, words)
 	switch {
-	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errHelp):
 		printCallHelp(stdout, c)
 		return exitDone
 	case err != nil:
@@ -69,40 +68,27 @@ func runCall(c *calls.Call, words []string, stdout, stderr io.Writer) int {
 // may come in any order; after "--" all are positional. All errors are told at
 // once.
 func parseCall(c *calls.Call, words []string) (request, error) {
-	req := request{call: c, args: calls.Args{}}
-	given := map[string]string{}
-	fs := flag.NewFlagSet("", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.BoolVar(&req.json, "json", false, "")
-	fs.StringVar(&req.runDir, "run-dir", defaultRunDir, "")
-	for _, a := range c.Args {
-		if a.Positional {
-			continue
+	req := request{call: c, args: calls.Args{}, runDir: defaultRunDir}
+	given, places, err := parseFlags(words, func(name string) (known, isSwitch bool) {
+		for i := range c.Args {
+			if a := &c.Args[i]; a.Name == name && !a.Positional {
+				return true, a.Kind == calls.Bool
+			}
 		}
-		// Kept as text first: an error of flag's own would show the value.
-		keep := func(s string) error { given[a.Name] = s; return nil }
-		if a.Kind == calls.Bool {
-			fs.BoolFunc(a.Name, "", keep)
-		} else {
-			fs.Func(a.Name, "", keep)
-		}
+		return name == "json" || name == "run-dir", name == "json"
+	})
+	if err != nil {
+		return req, err
 	}
-	var after, places []string
-	if i := slices.Index(words, "--"); i >= 0 {
-		words, after = words[:i], words[i+1:]
+	if dir, ok := given["run-dir"]; ok {
+		req.runDir = dir
 	}
-	for {
-		if err := fs.Parse(words); err != nil {
-			return req, err
-		}
-		if fs.NArg() == 0 {
-			break
-		}
-		places, words = append(places, fs.Arg(0)), fs.Args()[1:]
-	}
-	places = append(places, after...)
-
 	var errs []string
+	if text, ok := given["json"]; ok {
+		if req.json, err = strconv.ParseBool(text); err != nil {
+			errs = append(errs, "--json takes no value but true and false")
+		}
+	}
 	for i := range c.Args {
 		a := &c.Args[i]
 		text, ok := given[a.Name]

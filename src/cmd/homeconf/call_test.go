@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"maps"
 	"reflect"
 	"slices"
@@ -171,8 +170,16 @@ func TestParseCall(t *testing.T) {
 		{line: []string{"pair", "--for", "soon"}, err: "no duration"},
 		{line: []string{"pair", "--for"}, err: "needs an argument"},
 		{line: []string{"agent", "reset"}, err: "--yes is missing"},
-		{line: []string{"agent", "reset", "--yes=no"}, err: "bool"},
-		{line: []string{"status", "--help"}, err: flag.ErrHelp.Error()},
+		{line: []string{"status", "-json", "--run-dir=/tmp/x=y"}, args: calls.Args{}, json: true, runDir: "/tmp/x=y"},
+		{line: []string{"status", "--json=false"}, args: calls.Args{}},
+		{line: []string{"status", "--json=maybe"}, err: "--json takes no value"},
+		{line: []string{"status", "-"}, err: `"-" is too much`},
+		{line: []string{"status", "---json"}, err: "no flag"},
+		{line: []string{"status", "--=x"}, err: "no flag"},
+		{line: []string{"status", "-h"}, err: errHelp.Error()},
+		{line: []string{"device", "adopt", "x", "--id", "x", "--code", "123456"}, err: "no flag --id"},
+		{line: []string{"agent", "reset", "--yes=no"}, err: `"no" is no`},
+		{line: []string{"status", "--help"}, err: errHelp.Error()},
 	} {
 		c, rest, ok := calls.Find(tt.line)
 		if !ok {

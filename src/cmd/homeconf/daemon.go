@@ -3,15 +3,14 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"homeconf/src/calls"
@@ -27,16 +26,50 @@ type daemonFlags struct {
 	level                                   slog.LevelVar
 }
 
-func (f *daemonFlags) set(d calls.Daemon) *flag.FlagSet {
-	fs := flag.NewFlagSet("homeconf "+string(d), flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.StringVar(&f.configDir, "config-dir", "/etc/config", "UCI files are in `DIR`")
-	fs.StringVar(&f.stateDir, "state-dir", "/etc/homeconf", "keys and records are kept in `DIR`")
-	fs.StringVar(&f.runDir, "run-dir", defaultRunDir, "the socket is made in `DIR`")
-	fs.StringVar(&f.iface, "interface", "", "the interface `NAME` to speak on (default: as UCI says)")
-	fs.StringVar(&f.bus, "ubus", "", "ubusd's `SOCKET`, or none (default: where OpenWrt has it)")
-	fs.TextVar(&f.level, "log-level", &f.level, "the least `LEVEL` that is logged: debug, info, warn or error")
-	return fs
+// daemonFlag is one of them, with what it takes and where its value goes.
+type daemonFlag struct {
+	name, value, def, help string
+	to                     *string
+}
+
+func (f *daemonFlags) table() []daemonFlag {
+	return []daemonFlag{
+		{"config-dir", "DIR", "/etc/config", "UCI files are in DIR (default /etc/config)", &f.configDir},
+		{"interface", "NAME", "", "the interface NAME to speak on (default: as UCI says)", &f.iface},
+		{"log-level", "LEVEL", "INFO", "the least LEVEL that is logged: debug, info, warn or error (default INFO)", nil},
+		{"run-dir", "DIR", defaultRunDir, "the socket is made in DIR (default " + defaultRunDir + ")", &f.runDir},
+		{"state-dir", "DIR", "/etc/homeconf", "keys and records are kept in DIR (default /etc/homeconf)", &f.stateDir},
+		{"ubus", "SOCKET", "", "ubusd's SOCKET, or none (default: where OpenWrt has it)", &f.bus},
+	}
+}
+
+// parse reads the flags; fixed says that the level was given among them.
+func (f *daemonFlags) parse(words []string) (fixed bool, err error) {
+	table := f.table()
+	given, places, err := parseFlags(words, func(name string) (known, isSwitch bool) {
+		return slices.ContainsFunc(table, func(d daemonFlag) bool { return d.name == name }), false
+	})
+	if err != nil {
+		return false, err
+	}
+	if len(places) > 0 {
+		return false, fmt.Errorf("no command %.40q", places[0])
+	}
+	for _, d := range table {
+		value, ok := given[d.name]
+		if !ok {
+			value = d.def
+		}
+		if d.to != nil {
+			*d.to = value
+			continue
+		}
+		fixed = ok
+		if err := f.level.UnmarshalText([]byte(value)); err != nil {
+			return false, fmt.Errorf("--%s: want debug, info, warn or error", d.name)
+		}
+	}
+	return fixed, nil
 }
 
 func printDaemonHelp(w io.Writer, d calls.Daemon) {
@@ -45,28 +78,20 @@ func printDaemonHelp(w io.Writer, d calls.Daemon) {
 		where = "on a device: finds the home's configurator, reports to it, and does what it asks"
 	}
 	fmt.Fprintf(w, "homeconf %s [FLAGS]\n\nRuns %s.\n\n", d, where)
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	new(daemonFlags).set(d).VisitAll(func(f *flag.Flag) {
-		value, usage := flag.UnquoteUsage(f)
-		if f.DefValue != "" {
-			usage += fmt.Sprintf(" (default %s)", f.DefValue)
-		}
-		fmt.Fprintf(t, "  --%s %s\t%s\n", f.Name, value, usage)
-	})
-	t.Flush()
+	var rows [][]string
+	for _, f := range new(daemonFlags).table() {
+		rows = append(rows, []string{"  --" + f.name + " " + f.value, f.help})
+	}
+	columns(w, rows)
 	fmt.Fprint(w, "\nSIGHUP makes it read its options again, SIGTERM ends it.\n")
 }
 
 // runDaemon runs a daemon until a signal ends it.
 func runDaemon(d calls.Daemon, args []string, stdout, stderr io.Writer) int {
 	var f daemonFlags
-	fs := f.set(d)
-	err := fs.Parse(args)
-	if err == nil && fs.NArg() > 0 {
-		err = fmt.Errorf("no command %.40q", fs.Arg(0))
-	}
+	fixed, err := f.parse(args)
 	switch {
-	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errHelp):
 		printDaemonHelp(stdout, d)
 		return exitDone
 	case err != nil:
@@ -76,11 +101,9 @@ func runDaemon(d calls.Daemon, args []string, stdout, stderr io.Writer) int {
 	// A level given on the command line beats the one that a daemon reads from
 	// its options and sets.
 	level := slog.Leveler(&f.level)
-	fs.Visit(func(given *flag.Flag) {
-		if given.Name == "log-level" {
-			level = f.level.Level()
-		}
-	})
+	if fixed {
+		level = f.level.Level()
+	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	ctx, reload, stop := signals(log)
 	defer stop()

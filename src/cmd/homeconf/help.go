@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"homeconf/src/calls"
 )
@@ -26,13 +25,13 @@ The daemons:
 		{"At a device:", calls.Agent},
 	} {
 		fmt.Fprintln(w, part.title)
-		t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+		var rows [][]string
 		for i := range calls.Table {
 			if c := &calls.Table[i]; c.Daemon == part.daemon {
-				fmt.Fprintf(t, "  homeconf %s\t%s\n", synopsis(c), firstSentence(c.Help))
+				rows = append(rows, []string{"  homeconf " + synopsis(c), firstSentence(c.Help)})
 			}
 		}
-		t.Flush()
+		columns(w, rows)
 		fmt.Fprintln(w)
 	}
 	fmt.Fprint(w, `Elsewhere:
@@ -80,7 +79,7 @@ func printCallHelp(w io.Writer, c *calls.Call) {
 		fmt.Fprint(w, " [FLAGS]")
 	}
 	fmt.Fprintf(w, "\n\n%s\n\n", c.Help)
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	var rows [][]string
 	for _, a := range c.Args {
 		name := a.Value
 		if !a.Positional {
@@ -90,11 +89,11 @@ func printCallHelp(w io.Writer, c *calls.Call) {
 		if a.Default != nil {
 			help += fmt.Sprintf(" (default %v)", a.Default)
 		}
-		fmt.Fprintf(t, "  %s\t%s\n", name, help)
+		rows = append(rows, []string{"  " + name, help})
 	}
-	fmt.Fprintf(t, "  --json\tthe answer as JSON, for scripts\n")
-	fmt.Fprintf(t, "  --run-dir DIR\twhere the daemon's socket is (default %s)\n", defaultRunDir)
-	t.Flush()
+	columns(w, append(rows,
+		[]string{"  --json", "the answer as JSON, for scripts"},
+		[]string{"  --run-dir DIR", "where the daemon's socket is (default " + defaultRunDir + ")"}))
 	fmt.Fprintf(w, "\nExample: %s\n", c.Example)
 }
 

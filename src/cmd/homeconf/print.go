@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"homeconf/src/calls"
@@ -52,18 +51,18 @@ func as[T any](show func(io.Writer, T)) func(io.Writer, json.RawMessage) error {
 const wide = 60
 
 func table(w io.Writer, head string, rows [][]string) {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	var all [][]string
 	if head != "" {
-		fmt.Fprintln(t, strings.ReplaceAll(head, "|", "\t"))
+		all = append(all, strings.Split(head, "|"))
 	}
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, c := range row {
 			cells[i] = cell(c, wide)
 		}
-		fmt.Fprintln(t, strings.Join(cells, "\t"))
+		all = append(all, cells)
 	}
-	t.Flush()
+	columns(w, all)
 }
 
 // facts prints "name  value" lines, those with a value only. Values are not cut.
@@ -76,11 +75,11 @@ func (f *facts) add(name, value string) {
 }
 
 func (f facts) print(w io.Writer) {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	for _, l := range f {
-		fmt.Fprintf(t, "%s\t%s\n", l[0], safe(l[1]))
+	rows := make([][]string, len(f))
+	for i, l := range f {
+		rows[i] = []string{l[0], safe(l[1])}
 	}
-	t.Flush()
+	columns(w, rows)
 }
 
 // clock is a time as people read it, in the local zone.
@@ -176,15 +175,17 @@ func printPlan(w io.Writer, r calls.PlanResult) {
 
 // plain is a table whose last column, a sentence, is printed whole.
 func plain(w io.Writer, head string, rows [][]string) {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, strings.ReplaceAll(head, "|", "\t"))
+	all := [][]string{strings.Split(head, "|")}
 	for _, row := range rows {
-		for _, c := range row[:len(row)-1] {
-			fmt.Fprint(t, cell(c, wide), "\t")
+		last := len(row) - 1
+		cells := make([]string, len(row))
+		for i, c := range row[:last] {
+			cells[i] = cell(c, wide)
 		}
-		fmt.Fprintln(t, safe(row[len(row)-1]))
+		cells[last] = safe(row[last])
+		all = append(all, cells)
 	}
-	t.Flush()
+	columns(w, all)
 }
 
 func firstOf(values ...string) string {

@@ -138,7 +138,7 @@ func TestReadmeExamples(t *testing.T) {
 			}
 			continue
 		}
-		if err := new(daemonFlags).set(calls.Daemon(words[1])).Parse(words[2:]); err != nil {
+		if _, err := new(daemonFlags).parse(words[2:]); err != nil {
 			t.Errorf("README: %s: %v", line, err)
 		}
 	}
