@@ -27,7 +27,7 @@ func services(list []options.Service) []model.Service {
 		if s.Process != "" {
 			state = wanted[commOf(s.Process)]
 		}
-		out = append(out, model.Service{Name: s.Name, Kind: s.Kind, State: state})
+		out = append(out, model.Service{Name: s.Name, Kind: s.Kind, State: state, Expose: s.Expose})
 	}
 	return out
 }

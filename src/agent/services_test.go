@@ -3,6 +3,7 @@ package agent
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"homeconf/src/model"
@@ -15,11 +16,11 @@ func TestServices(t *testing.T) {
 		t.Fatal("no name of our own")
 	}
 	got := services([]options.Service{{Name: "a", Kind: "iptv", Process: self}, {Name: "b", Process: "no-such-process-anywhere"}, {Name: "c"},
-		{Name: "d", Process: self}})
+		{Name: "d", Process: self, Expose: []model.Port{{Protocol: model.TCP, Number: 443}}}})
 	want := []model.Service{{Name: "a", Kind: "iptv", State: model.ServiceRunning}, {Name: "b", State: model.ServiceStopped},
-		{Name: "c", State: model.ServiceUnknown}, {Name: "d", State: model.ServiceRunning}}
+		{Name: "c", State: model.ServiceUnknown}, {Name: "d", State: model.ServiceRunning, Expose: []model.Port{{Protocol: model.TCP, Number: 443}}}}
 	for i := range want {
-		if got[i] != want[i] {
+		if !reflect.DeepEqual(got[i], want[i]) {
 			t.Errorf("%+v, want %+v", got[i], want[i])
 		}
 	}

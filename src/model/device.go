@@ -67,6 +67,8 @@ type Service struct {
 	Name  string       `json:"Name"`
 	Kind  string       `json:"Kind,omitempty"` // "dlna-server", "iptv", …
 	State ServiceState `json:"State"`
+	// Expose lists the ports that the outside should reach: a wish.
+	Expose []Port `json:"Expose,omitempty"`
 }
 
 // Capability is one thing that an agent can change on its device.

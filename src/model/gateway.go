@@ -37,6 +37,7 @@ type GatewayState struct {
 	Reservations []Reservation  `json:"Reservations,omitempty"`
 	Marks        []Mark         `json:"Marks,omitempty"`
 	Multicast    *MulticastPath `json:"Multicast,omitempty"` // nil: leave the proxy as it is
+	Redirects    []Redirect     `json:"Redirects,omitempty"`
 }
 
 // Check is one thing looked at after a write.

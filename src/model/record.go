@@ -57,6 +57,7 @@ type Record struct {
 	// generation that both sides agreed on.
 	Desired   *Settings `json:"Desired,omitempty"`
 	Confirmed uint64    `json:"ConfirmedGeneration,omitempty"`
+	Openings  []Opening `json:"Openings,omitempty"` // never changed in place
 
 	FirstSeen time.Time `json:"FirstSeen,omitzero"`
 	LastSeen  time.Time `json:"LastSeen,omitzero"`

@@ -81,6 +81,7 @@ type Service struct {
 	Name    string
 	Kind    string
 	Process string // whose running says that the service runs
+	Expose  []model.Port
 }
 
 // Profile changes a built-in profile or adds one. A nil field keeps the

@@ -47,6 +47,7 @@ config agent 'agent'
 	option code 'ABCD-EFGH-JKLM-NPQR'
 config service 'player'
 	option process 'mpv'
+	option expose '443/tcp  1194/udp'
 	option kind 'iptv'
 config profile 'set_top_box'
 	list category 'AV_STB'
@@ -63,7 +64,7 @@ config profile 'set_top_box'
 	if a := o.Agent; a.Category != model.CategorySTB || a.OUI != "02005E" || a.Code == "" {
 		t.Errorf("agent: %+v", a)
 	}
-	if !reflect.DeepEqual(o.Services, []Service{{"player", "iptv", "mpv"}}) {
+	if !reflect.DeepEqual(o.Services, []Service{{"player", "iptv", "mpv", []model.Port{{Protocol: model.TCP, Number: 443}, {Protocol: model.UDP, Number: 1194}}}}) {
 		t.Errorf("services: %+v", o.Services)
 	}
 	p := o.Profiles

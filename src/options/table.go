@@ -53,6 +53,7 @@ var Table = []Option{
 	one("service", "kind", text, "", "What the service is: iptv, dlna-server, file-sharing, printing, ssh and the like.", func(o *Options) *string { return &last(o.Services).Kind }),
 	one("service", "process", text, "", "The process whose running says that the service runs.", func(o *Options) *string { return &last(o.Services).Process }),
 
+	one("service", "expose", ports, "", "The ports at which the outside should reach the service; a wish, on which the home decides.", func(o *Options) *[]model.Port { return &last(o.Services).Expose }),
 	many("profile", "category", category, "The device categories that this profile is for.", func(o *Options) *[]model.Category { return &last(o.Profiles).Categories }),
 	one("profile", "address", pointer(enumOf(model.AddressStatic, model.AddressReserve, model.AddressDynamic)), "", "How such a device gets its address.", func(o *Options) **model.AddressPolicy { return &last(o.Profiles).Address }),
 	one("profile", "class", pointer(class), "", "The traffic class of what is sent to it (RFC 4594).", func(o *Options) **model.TrafficClass { return &last(o.Profiles).Class }),
@@ -173,6 +174,16 @@ var (
 			return p, errBad
 		}
 		return p.Masked(), nil
+	}}
+	ports = values[[]model.Port]{"ports such as 443/tcp, up to 4 with blanks between", func(s string) (l []model.Port, err error) {
+		for _, w := range strings.Fields(s) {
+			p, err := model.ParsePort(w)
+			if err != nil || len(l) == 4 {
+				return nil, errBad
+			}
+			l = append(l, p)
+		}
+		return l, nil
 	}}
 	category  = values[model.Category]{"a device category such as AV_STB or PC_NAS", model.ParseCategory}
 	class     = values[model.TrafficClass]{"a class of RFC 4594 such as broadcast-video, or none", model.ParseTrafficClass}

@@ -304,6 +304,11 @@ func TestBadMessages(t *testing.T) {
 		{"interface as text", report(m{1: m{}, 3: []string{"eth0"}}), ErrMalformed},
 		{"interface name with an escape", report(m{1: m{}, 3: ifs(1, func(int) any { return m{1: "e\x1b0", 4: true} })}), ErrMalformed},
 		{"medium", report(m{1: m{}, 3: ifs(1, func(int) any { return m{1: "eth0", 3: strings.Repeat("\n", 5000)} })}), ErrMalformed},
+		{"port of no protocol", report(m{1: m{}, 7: ifs(1, func(int) any { return m{1: "tv", 3: "running", 4: []any{1<<16 | 443}} })}), ErrMalformed},
+		{"port 0", report(m{1: m{}, 7: ifs(1, func(int) any { return m{1: "tv", 3: "running", 4: []any{6 << 16}} })}), ErrMalformed},
+		{"five ports", report(m{1: m{}, 7: ifs(1, func(int) any {
+			return m{1: "tv", 3: "running", 4: []any{6<<16 | 1, 6<<16 | 2, 6<<16 | 3, 6<<16 | 4, 6<<16 | 5}}
+		})}), ErrTooLong},
 		{"service state", report(m{1: m{}, 7: ifs(1, func(int) any { return m{1: "tv", 3: "odd"} })}), ErrMalformed},
 		{"category", report(m{1: m{1: "a b"}}), ErrMalformed},
 		{"long category", report(m{1: m{1: strings.Repeat("A", 20000)}}), ErrMalformed},

@@ -41,6 +41,7 @@ const (
 	MaxInterfaces   = 16
 	MaxAddresses    = 16 // of one interface
 	MaxServices     = 64
+	MaxExposed      = 4 // ports of one service
 	MaxGroups       = 64
 	MaxDNS          = 8
 	MaxCapabilities = 32

@@ -70,6 +70,9 @@ type serviceIn struct {
 	Name  string `cbor:"1,keyasint"`
 	Kind  string `cbor:"2,keyasint,omitempty"`
 	State string `cbor:"3,keyasint"`
+	// Expose has ports that the outside should reach, each as its protocol's
+	// number (6 TCP, 17 UDP) times 65,536 plus the port's.
+	Expose []uint32 `cbor:"4,keyasint,omitempty"`
 }
 
 // Type is TypeReport.
@@ -177,12 +180,35 @@ func (w *report) check() error {
 	return malformed("Report: state", "%.40q", w.State)
 }
 
+// numbers are the protocols' own (IANA, Protocol Numbers).
+var numbers = map[model.Protocol]uint32{model.TCP: 6, model.UDP: 17}
+
+// portOf is not valid for a protocol that has no name here.
+func portOf(v uint32) model.Port {
+	p := model.Port{Number: uint16(v)}
+	switch v >> 16 {
+	case 6:
+		p.Protocol = model.TCP
+	case 17:
+		p.Protocol = model.UDP
+	}
+	return p
+}
+
 func (w *serviceIn) check() error {
 	if err := checkText("Report: service name", w.Name); err != nil {
 		return err
 	}
 	if err := checkText("Report: service kind", w.Kind); err != nil {
 		return err
+	}
+	if err := checkList("Report: ports of a service", len(w.Expose), MaxExposed); err != nil {
+		return err
+	}
+	for _, p := range w.Expose {
+		if !portOf(p).Valid() {
+			return malformed("Report: port of a service", "%#x", p)
+		}
 	}
 	switch model.ServiceState(w.State) {
 	case model.ServiceUnknown, model.ServiceRunning, model.ServiceStopped:
@@ -234,7 +260,11 @@ func fromReport(r model.Report) (w report, err error) {
 		w.DNS = append(w.DNS, octets(a.Unmap().AsSlice()))
 	}
 	for _, s := range r.Services {
-		w.Services = append(w.Services, serviceIn{s.Name, s.Kind, string(s.State)})
+		in := serviceIn{Name: s.Name, Kind: s.Kind, State: string(s.State)}
+		for _, p := range s.Expose {
+			in.Expose = append(in.Expose, numbers[p.Protocol]<<16|uint32(p.Number))
+		}
+		w.Services = append(w.Services, in)
 	}
 	for _, c := range r.Capabilities {
 		w.Capabilities = append(w.Capabilities, string(c))
@@ -314,7 +344,11 @@ func (w *report) model() (model.Report, error) {
 		r.Interfaces = append(r.Interfaces, v)
 	}
 	for _, s := range w.Services {
-		r.Services = append(r.Services, model.Service{Name: s.Name, Kind: s.Kind, State: model.ServiceState(s.State)})
+		out := model.Service{Name: s.Name, Kind: s.Kind, State: model.ServiceState(s.State)}
+		for _, p := range s.Expose {
+			out.Expose = append(out.Expose, portOf(p))
+		}
+		r.Services = append(r.Services, out)
 	}
 	for _, c := range w.Capabilities {
 		r.Capabilities = append(r.Capabilities, model.Capability(c))

@@ -169,7 +169,8 @@ func TestLargestReport(t *testing.T) {
 		r.Interfaces = append(r.Interfaces, f)
 	}
 	for i := range MaxServices {
-		r.Services = append(r.Services, model.Service{Name: long, Kind: long, State: model.ServiceUnknown})
+		r.Services = append(r.Services, model.Service{Name: long, Kind: long, State: model.ServiceUnknown,
+			Expose: []model.Port{{Protocol: model.UDP, Number: 65535}, {Protocol: model.UDP, Number: 65534}, {Protocol: model.UDP, Number: 65533}, {Protocol: model.UDP, Number: 65532}}})
 		r.Groups = append(r.Groups, netip.AddrFrom4([4]byte{239, 1, 1, byte(i)}))
 	}
 	for range MaxDNS {

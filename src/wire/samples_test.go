@@ -39,7 +39,7 @@ func sampleReport() model.Report {
 			{Name: "wlan0", MAC: model.MAC{2, 0, 0, 0, 0, 2}, Medium: model.MediumWiFi},
 		},
 		Gateway: addr("192.168.1.1"), DNS: []netip.Addr{addr("192.168.1.1"), addr("2001:db8::53")},
-		Services:     []model.Service{{Name: "tv", Kind: "iptv", State: model.ServiceRunning}, {Name: "web", State: model.ServiceUnknown}},
+		Services:     []model.Service{{Name: "tv", Kind: "iptv", State: model.ServiceRunning}, {Name: "web", State: model.ServiceUnknown, Expose: []model.Port{{Protocol: model.TCP, Number: 443}, {Protocol: model.UDP, Number: 65535}}}},
 		Capabilities: []model.Capability{model.CanStaticIPv4, model.CanDNS},
 		Groups:       []netip.Addr{addr("239.1.1.1")}, Backend: "netlink", Generation: 7, State: model.CommitConfirmed,
 	}
