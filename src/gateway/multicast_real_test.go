@@ -74,7 +74,7 @@ func TestMulticastOnARealGateway(t *testing.T) {
 		exec.Command("ip", "netns", "del", isp).Run()
 	})
 	sh(t, `ip link set lo up
-sysctl -qw net.ipv4.ip_forward=1
+echo 1 >/proc/sys/net/ipv4/ip_forward
 ip netns add `+box+`; ip netns add `+isp+`
 ip link add br-lan address 02:00:00:00:01:00 type bridge forward_delay 0
 ip link add lan1 type veth peer name eth0 netns `+box+`

@@ -32,7 +32,7 @@ func newPair(t testing.TB) pair {
 		t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
 		ip(t, "netns", "add", ns)
 		// Nothing of the kernel's own disturbs the counts.
-		run(t, "ip", "netns", "exec", ns, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+		run(t, "ip", "netns", "exec", ns, "sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6")
 	}
 	p.veth(t)
 	return p
