@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,6 +46,18 @@ func (p pair) veth(t testing.TB) {
 		"peer", "name", "eth0", "netns", p.b, "address", "02:00:00:00:00:0b")
 	ip(t, "-n", p.a, "link", "set", "eth0", "up")
 	ip(t, "-n", p.b, "link", "set", "eth0", "up")
+	// The kernel lets frames pass a little later, and drops those before.
+	for _, ns := range []string{p.a, p.b} {
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+			out, err := exec.Command("ip", "-n", ns, "link", "show", "eth0").CombinedOutput()
+			if err == nil && strings.Contains(string(out), "state UP") {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("eth0 in %s does not come up: %v\n%s", ns, err, out)
+			}
+		}
+	}
 }
 
 // within calls f on a thread that is in the namespace. The thread ends with it.
