@@ -58,7 +58,7 @@ func TestSendersOfTheOwnersProxy(t *testing.T) {
 		"the package's, never":         {have: []netip.Prefix{net("192.168.1.0/24")}, policy: ProxyNever, allowed: true, finding: true},
 		"the package's, yes":           {have: []netip.Prefix{net("192.168.1.0/24")}, allowed: true, add: "[0.0.0.0/0]"},
 		"the package's, always":        {have: []netip.Prefix{net("192.168.1.0/24")}, policy: ProxyAlways, add: "[0.0.0.0/0]"},
-		"the package's and a real one": {have: []netip.Prefix{net("192.168.1.0/24"), net("10.0.0.0/8")}, allowed: true},
+		"the package's and a real one": {have: []netip.Prefix{net("192.168.1.0/24"), net("10.0.0.0/8")}, allowed: true, finding: true},
 		"the owner's":                  {have: []netip.Prefix{net("10.0.0.0/8")}, allowed: true},
 		"none":                         {allowed: true},
 		"option says more":             {have: []netip.Prefix{net("10.0.0.0/8")}, option: []netip.Prefix{net("10.9.0.0/16"), net("172.20.0.0/16")}, allowed: true, add: "[10.9.0.0/16 172.20.0.0/16]"},

@@ -21,8 +21,15 @@ func (p *planner) mayProxy() bool {
 // streams from where the provider sends.
 func (p *planner) planSenders(need string) {
 	n, f := p.in.Network, p.in.Network.Multicast
-	want := p.senders()
-	if len(want) == 0 || f.Upstream == "" {
+	want, lan := p.senders()
+	if f.Upstream == "" {
+		return
+	}
+	if len(want) == 0 {
+		if len(lan) > 0 {
+			p.find(KindProxySenders, "", "The IGMP proxy takes "+joinPrefixes(lan)+", the LAN's own addresses, for senders outside, and so heeds no device here.",
+				"Take it out of altnet in /etc/config/igmpproxy.")
+		}
 		return
 	}
 	only := "no networks but its own"
@@ -37,27 +44,35 @@ func (p *planner) planSenders(need string) {
 		p.find(KindProxySenders, "", "The IGMP proxy takes streams from "+only+", which is not where the provider sends, so IPTV has no picture.", do)
 		return
 	}
-	p.line("", WhatMulticast, "senders in "+joinPrefixes(want)+" as well", "the IGMP proxy that is set up takes streams from "+only)
+	p.line("", WhatMulticast, "senders in "+joinPrefixes(want), "the IGMP proxy that is set up takes streams from "+only)
 	p.out.Gateway.Multicast = &model.MulticastPath{Upstream: f.Upstream, Downstream: n.LAN.Network, AltNets: want, Reason: need}
 }
 
-// senders are the networks from which streams are to be taken and are not. What
-// the owner of the proxy has listed counts as right, but for the example of the
-// package and the LAN itself, unless option altnet knows better.
-func (p *planner) senders() []netip.Prefix {
-	have, lan := p.in.Network.Multicast.AltNets, p.in.Network.LAN.Prefix
-	if want := p.in.Policy.AltNets; len(want) > 0 {
-		if !slices.ContainsFunc(want, func(n netip.Prefix) bool { return !covered(n, have) }) {
-			return nil
+// senders are the networks from which streams are to be taken and are not, and
+// those among the listed ones that igmpproxy mistakes the LAN for: as specific as
+// the LAN's own. What the owner of the proxy has listed counts as right, but for
+// these and the package's example, unless option altnet knows better.
+func (p *planner) senders() (want, lan []netip.Prefix) {
+	var right []netip.Prefix
+	for _, n := range p.in.Network.Multicast.AltNets {
+		l := p.in.Network.LAN.Prefix
+		mistaken := l.IsValid() && n.Bits() >= l.Bits() && n.Overlaps(l)
+		if mistaken {
+			lan = append(lan, n)
+		} else if n != stockSenders {
+			right = append(right, n)
 		}
-		return slices.Clone(want)
 	}
-	if len(have) == 0 || slices.ContainsFunc(have, func(n netip.Prefix) bool {
-		return n != stockSenders && !(lan.IsValid() && covered(n, []netip.Prefix{lan.Masked()}))
-	}) {
-		return nil
+	if want = p.in.Policy.AltNets; len(want) > 0 {
+		if slices.ContainsFunc(want, func(n netip.Prefix) bool { return !covered(n, right) }) {
+			return slices.Clone(want), lan
+		}
+		return nil, lan
 	}
-	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	if len(right) == 0 && len(p.in.Network.Multicast.AltNets) > 0 {
+		want = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	}
+	return want, lan
 }
 
 func covered(n netip.Prefix, by []netip.Prefix) bool {

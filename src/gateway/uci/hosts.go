@@ -41,7 +41,7 @@ type Saved struct {
 	Package  string
 	sections []savedSection
 	ours     func(*file.Section) bool
-	first    func(*file.File) error // puts back what we changed in sections of others
+	others   func(*file.File) error // puts back what we changed in sections of others
 }
 
 type savedSection struct {
@@ -235,8 +235,8 @@ func (s Saved) Restore(ctx context.Context, dir file.Dir) error {
 		return nil // the package was never read
 	}
 	err := edit(ctx, dir, s.Package, nil, func(f *file.File) error {
-		if s.first != nil {
-			if err := s.first(f); err != nil {
+		if s.others != nil {
+			if err := s.others(f); err != nil {
 				return err
 			}
 		}

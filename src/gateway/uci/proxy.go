@@ -15,9 +15,6 @@ const (
 	sectionProxy      = "hc_igmpproxy"
 	sectionUpstream   = "hc_igmpproxy_up"
 	sectionDownstream = "hc_igmpproxy_down"
-	// sectionSenders lists the altnets that we added to somebody else's phyint,
-	// so that they can be told from his. igmpproxy reads no such section.
-	sectionSenders = "hc_igmpproxy_altnet"
 )
 
 // anywhere lets igmpproxy take streams from every sender. Its own default,
@@ -73,7 +70,6 @@ func Proxies(f *file.File) (ours, others Proxy) {
 	if f == nil {
 		return
 	}
-	added := addedSenders(f)
 	for _, s := range f.Sections("phyint") {
 		p := &others
 		if ourProxy(s) {
@@ -83,9 +79,13 @@ func Proxies(f *file.File) (ours, others Proxy) {
 		switch direction, _ := s.Get("direction"); direction {
 		case "upstream":
 			p.Upstream = network
-			for _, v := range s.List("altnet") {
+			list := s.List("altnet")
+			if p == &others {
+				list = hisSenders(f, s)
+			}
+			for _, v := range list {
 				for _, w := range strings.Fields(v) {
-					if n, err := netip.ParsePrefix(w); err == nil && (p == &ours || !slices.Contains(added, w)) {
+					if n, err := netip.ParsePrefix(w); err == nil {
 						p.AltNets = append(p.AltNets, n)
 					}
 				}
@@ -105,22 +105,16 @@ type section struct {
 
 // SetProxy makes our sections of igmpproxy the wanted ones; nil removes them.
 // Where somebody else has configured a way in or out, ours would be a second
-// one, which igmpproxy refuses: then only the senders are added to his that his
-// way lacks. Zones are the firewall zones of the two networks.
+// one, which igmpproxy refuses: then only the senders are added to his that it
+// lacks. Zones are the firewall zones of the two networks.
 func SetProxy(ctx context.Context, dir file.Dir, before func() error, want *model.MulticastPath, zones func(network string) string) ([]Done, Saved, error) {
-	var was []string
+	var undo func(*file.File) error
 	done, saved, err := setSections(ctx, dir, IGMPProxy, before, func(f *file.File) ([]section, error) {
 		_, others := Proxies(f)
-		was = addedSenders(f)
-		add := lacking(others, want)
-		if err := setSenders(f, add); err != nil {
-			return nil, err
-		}
-		if want == nil || others.Upstream != "" || len(others.Downstream) > 0 {
-			if len(add) == 0 {
-				return nil, nil
-			}
-			return []section{{"homeconf", sectionSenders, []file.Option{{Name: "altnet", Values: add, IsList: true}}}}, nil
+		undo = keepSenders(f)
+		senders, err := setSenders(f, lacking(others, want))
+		if err != nil || want == nil || others.Upstream != "" || len(others.Downstream) > 0 {
+			return senders, err
 		}
 		var list []section
 		if !slices.ContainsFunc(f.Sections("igmpproxy"), func(s *file.Section) bool { return !ourProxy(s) }) {
@@ -136,7 +130,7 @@ func SetProxy(ctx context.Context, dir file.Dir, before func() error, want *mode
 			section{"phyint", sectionDownstream, []file.Option{{Name: "network", Values: []string{want.Downstream}}, {Name: "zone", Values: []string{zones(want.Downstream)}},
 				{Name: "direction", Values: []string{"downstream"}}}}), nil
 	})
-	saved.first = func(f *file.File) error { return setSenders(f, was) }
+	saved.others = undo
 	return done, saved, err
 }
 

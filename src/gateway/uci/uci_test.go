@@ -309,11 +309,12 @@ config phyint 'hc_igmpproxy_down'
 	}
 }
 
-// TestSendersAreAddedToAnothers: what somebody else has stays as it is, with our
-// senders behind; without them, and after an undoing, it is what it was.
+// TestSendersAreAddedToAnothers: our senders stand in for the package's example, or
+// behind what somebody else has; without them, and after an undoing, it is what
+// it was.
 func TestSendersAreAddedToAnothers(t *testing.T) {
 	ctx := context.Background()
-	const stock = "config igmpproxy\n\toption quickleave 1\n\nconfig phyint\n\toption network wan\n\toption zone wan\n\toption direction upstream\n\tlist altnet 192.168.1.0/24\n\n" +
+	const stock = "config igmpproxy\n\toption quickleave 1\n\nconfig phyint\n\toption network wan\n\toption zone wan\n\toption direction upstream\n\tlist altnet '192.168.1.0/24'\n\n" +
 		"config phyint\n\toption network lan\n\toption zone lan\n\toption direction downstream\n"
 	path := &model.MulticastPath{Upstream: "wan", Downstream: "lan"}
 	dir := folder(t, map[string]string{"igmpproxy": stock})
@@ -339,7 +340,7 @@ func TestSendersAreAddedToAnothers(t *testing.T) {
 		}
 	}
 	saved := set(path, 1)
-	altnets("[192.168.1.0/24 0.0.0.0/0]")
+	altnets("[0.0.0.0/0]")
 	with := content(t, dir, "igmpproxy")
 	set(path, 0)
 	if content(t, dir, "igmpproxy") != with {
@@ -351,7 +352,7 @@ func TestSendersAreAddedToAnothers(t *testing.T) {
 	set(path, 1)
 	path.AltNets = []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8")}
 	saved = set(path, 1)
-	altnets("[192.168.1.0/24 10.0.0.0/8]")
+	altnets("[10.0.0.0/8]")
 	if err := saved.Restore(ctx, dir); err != nil || content(t, dir, "igmpproxy") != with {
 		t.Errorf("%v: undone to\n%s", err, content(t, dir, "igmpproxy"))
 	}
@@ -360,7 +361,18 @@ func TestSendersAreAddedToAnothers(t *testing.T) {
 	if got := content(t, dir, "igmpproxy"); strings.TrimSpace(got) != strings.TrimSpace(stock) {
 		t.Errorf("left\n%s", got)
 	}
+	// What the owner lists stays, but for what ours have in them.
+	os.WriteFile(filepath.Join(dir.Path, "igmpproxy"), []byte(strings.Replace(stock, "list altnet '192.168.1.0/24'", "list altnet 172.20.0.0/16\n\tlist altnet 10.9.0.0/16", 1)), 0o600)
+	set(path, 1)
+	if got := content(t, dir, "igmpproxy"); !strings.Contains(got, "\tlist altnet 172.20.0.0/16\n\tlist altnet '10.0.0.0/8'\n") {
+		t.Errorf("beside the owner's\n%s", got)
+	}
+	set(nil, 1)
+	if got := content(t, dir, "igmpproxy"); !strings.Contains(got, "172.20.0.0/16") || !strings.Contains(got, "10.9.0.0/16") || strings.Contains(got, "10.0.0.0/8") {
+		t.Errorf("without ours\n%s", got)
+	}
 	// One that leads elsewhere is not touched.
+	os.WriteFile(filepath.Join(dir.Path, "igmpproxy"), []byte(stock), 0o600)
 	path.Upstream = "iptv"
 	set(path, 0)
 	altnets("[192.168.1.0/24]")
