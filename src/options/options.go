@@ -102,12 +102,12 @@ type Option struct {
 	Section string // type of the section
 	Name    string
 	List    bool
-	Values  string // what it takes, in words
 	Default string // as written in UCI; empty: nothing
 	Help    string // one sentence for a person
 	Secret  bool   // its value never appears in a message
 
-	read func(*Options, []string) error
+	kind  *kind
+	field func(*Options) any // a pointer to where its value goes
 }
 
 // maxSections bounds what a hostile file can make the daemons keep.
@@ -116,7 +116,8 @@ const maxSections = 256
 // Default is what holds when there is no file.
 func Default() *Options {
 	o := &Options{}
-	for _, t := range Table {
+	for i := range Table {
+		t := &Table[i]
 		if t.Default != "" && (t.Section == "configurator" || t.Section == "agent") {
 			if err := t.read(o, []string{t.Default}); err != nil {
 				panic(fmt.Sprintf("options: default of %s.%s: %v", t.Section, t.Name, err))
@@ -181,7 +182,7 @@ func read(f *uci.File, path string) (*Options, error) {
 			}
 			if err := t.read(o, opt.Values); err != nil {
 				if t.Secret {
-					wrong(s, "%s: want %s", opt.Name, t.Values)
+					wrong(s, "%s: want %s", opt.Name, t.Values())
 				} else {
 					wrong(s, "%s: %w", opt.Name, err)
 				}

@@ -127,7 +127,7 @@ func TestTableIsWhole(t *testing.T) {
 	seen := map[string]bool{}
 	for _, o := range Table {
 		key := o.Section + "." + o.Name
-		if seen[key] || o.Help == "" || !strings.HasSuffix(o.Help, ".") || o.Values == "" {
+		if seen[key] || o.Help == "" || !strings.HasSuffix(o.Help, ".") || o.Values() == "" {
 			t.Errorf("%s: twice, or without words: %+v", key, o.Help)
 		}
 		seen[key] = true

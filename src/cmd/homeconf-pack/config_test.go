@@ -80,7 +80,7 @@ func configText() string {
 		if o.List {
 			kind = "list"
 		}
-		b.WriteString("\t# " + o.Help + "\n\t# Takes " + o.Values + ".\n\t#" + kind + " " + o.Name + " '" + o.Default + "'\n")
+		b.WriteString("\t# " + o.Help + "\n\t# Takes " + o.Values() + ".\n\t#" + kind + " " + o.Name + " '" + o.Default + "'\n")
 	}
 	return b.String()
 }

@@ -116,7 +116,7 @@ func TestReadmeOptions(t *testing.T) {
 		if o.Default != "" {
 			def = "`" + o.Default + "` "
 		}
-		fmt.Fprintf(&want, "| `%s` | `%s %s` | %s | %s| %s |\n", o.Section, kind, o.Name, o.Values, def, o.Help)
+		fmt.Fprintf(&want, "| `%s` | `%s %s` | %s | %s| %s |\n", o.Section, kind, o.Name, o.Values(), def, o.Help)
 	}
 	if got := block(t, readme(t), "options"); got != want.String() {
 		t.Errorf("README has\n%s\nthe options are\n%s", got, want.String())
