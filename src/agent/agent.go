@@ -75,6 +75,8 @@ type Agent struct {
 	reports reports
 	lease   leasing
 	silent  silence
+
+	outdated bool // the home that speaks has an older term than one heard before
 }
 
 // eventQueue bounds what waits for the loop: an agent has one peer.
@@ -304,7 +306,7 @@ func (a *Agent) pinned(p session.Pin) error {
 }
 
 func (a *Agent) opened(p *session.Peer) {
-	a.peer, a.since = p, time.Now()
+	a.peer, a.since, a.outdated = p, time.Now(), false
 	a.reports.last = nil
 	a.reportNow()
 	a.homeBack()
@@ -322,7 +324,17 @@ func (a *Agent) received(p *session.Peer, m wire.Message) {
 	if a.peer != p {
 		return
 	}
+	if keep, ok := m.(wire.Keep); ok {
+		a.keepFor(keep)
+		return
+	}
+	if a.outdated {
+		a.log.Info("message of a home of an older term was passed over", "type", m.Type())
+		return
+	}
 	switch m := m.(type) {
+	case wire.Rotate:
+		a.rotate(m)
 	case wire.Configure:
 		a.configure(m)
 	case wire.Confirm:

@@ -182,7 +182,7 @@ func (a *Agent) wipe(ctx context.Context) error {
 	a.giveLeaseBack()
 	taken := a.cfg.Device.Apply(ctx, model.Settings{})
 	a.cfg.Step("reset.taken")
-	for _, path := range []string{a.files.pending(), a.files.state(), a.files.key()} {
+	for _, path := range []string{a.files.pending(), a.files.sealed(), a.files.state(), a.files.key()} {
 		if err := system.RemoveFile(path); err != nil {
 			a.change.failed = true // nothing is forgotten, so it is put back
 			a.after(0, a.retryRestore)

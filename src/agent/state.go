@@ -24,6 +24,7 @@ type files struct{ dir string }
 
 func (f files) key() string     { return filepath.Join(f.dir, "agent.key") }
 func (f files) state() string   { return filepath.Join(f.dir, "agent.json") }
+func (f files) sealed() string  { return filepath.Join(f.dir, "agent-sealed.bin") }
 func (f files) pending() string { return filepath.Join(f.dir, "agent-pending.json") }
 
 // kept is what an agent keeps: its home, and its last known good settings.

@@ -79,13 +79,15 @@ func (r *Responder) shake(in *inbound, h *wire.Handshake1, prologue []byte, sum 
 	} else if h.Pattern == wire.PatternXX && !offered(r.c.Ways(), h.Way) {
 		return DropWay, false
 	}
-	hs, err := newHandshake(handshakeConfig{pattern: pattern, psk3: h.Pattern == wire.PatternXXpsk3, prologue: prologue,
-		static: r.c.Key, ephemeral: r.spare.take(), random: r.c.Rand})
-	if err != nil {
-		r.c.Log.Error("handshake was not begun", "err", err)
-		return DropHandshake, false
+	key, _, before := r.keys()
+	c := handshakeConfig{pattern: pattern, psk3: h.Pattern == wire.PatternXXpsk3, prologue: prologue,
+		static: key, ephemeral: r.spare.take(), random: r.c.Rand}
+	hs, payload, err := beginWith(c, h.Noise)
+	former := false
+	if err != nil && before != nil && h.Pattern == wire.PatternIK {
+		c.static, former = before.Key, true
+		hs, payload, err = beginWith(c, h.Noise)
 	}
-	payload, _, err := hs.read(h.Noise)
 	if err != nil {
 		return DropHandshake, false
 	}
@@ -118,6 +120,7 @@ func (r *Responder) shake(in *inbound, h *wire.Handshake1, prologue []byte, sum 
 		r.known.keep(sum, frame, now)
 		if p := r.session(in.src, k, local, h.Sender, wire.WayNone, now); p != nil {
 			p.renews = renews
+			p.former.Store(former)
 		}
 		return 0, true
 	}
@@ -133,6 +136,15 @@ func (r *Responder) shake(in *inbound, h *wire.Handshake1, prologue []byte, sum 
 		}
 	}
 	return 0, true
+}
+
+// beginWith reads the first message of a handshake.
+func beginWith(c handshakeConfig, msg []byte) (hs *handshake, payload []byte, err error) {
+	if hs, err = newHandshake(c); err != nil {
+		return nil, nil, err
+	}
+	payload, _, err = hs.read(msg)
+	return hs, payload, err
 }
 
 func offered(ways []wire.Way, w wire.Way) bool {

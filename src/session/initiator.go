@@ -144,6 +144,16 @@ func (i *Initiator) setPin(p *Pin) {
 	i.pin = p
 }
 
+func (i *Initiator) pinned() *Pin {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.pin
+}
+
+// Repin has handshakes made with the home's new key from now on; an open session
+// goes on. Any goroutine may call it.
+func (i *Initiator) Repin(p Pin) { i.setPin(&p) }
+
 // Run serves a port until ctx ends, which is no error, or the port does. It
 // closes the port. Run may be called again with another port afterwards.
 func (i *Initiator) Run(ctx context.Context, port link.Port) error {
@@ -210,12 +220,13 @@ func (i *Initiator) begin(src link.MAC, a wire.Advertise, now time.Time) {
 		Sender: i.l.index(func(n uint32) bool { return i.named(n) != nil })}
 	c := handshakeConfig{initiator: true, static: i.c.Key, ephemeral: i.spare.take(), random: i.c.Rand}
 	var renews uint32
+	pin := i.pinned()
 	switch {
-	case i.pin != nil:
+	case pin != nil:
 		if i.peer.canRenew() {
 			renews = i.peer.t.seal.remote
 		}
-		h.Pattern, h.Way, c.pattern, c.remote = wire.PatternIK, wire.WayNone, noise.HandshakeIK, &i.pin.Home
+		h.Pattern, h.Way, c.pattern, c.remote = wire.PatternIK, wire.WayNone, noise.HandshakeIK, &pin.Home
 	case i.c.Way == wire.WayCode:
 		h.Pattern, h.Way, c.pattern, c.psk3 = wire.PatternXXpsk3, wire.WayCode, noise.HandshakeXX, true
 		h.Discriminator = i.c.Code.Discriminator()

@@ -135,7 +135,8 @@ func (r *Responder) admit(p *Peer) {
 		return
 	}
 	p.pairing.admitted = true
-	p.pushMessage(wire.Pair{Step: wire.PairAdopt, Discovery: r.c.DiscoveryKey, Instance: r.c.Instance, Term: r.c.Term})
+	_, discovery, _ := r.keys()
+	p.pushMessage(wire.Pair{Step: wire.PairAdopt, Discovery: discovery, Instance: r.c.Instance, Term: r.c.Term})
 }
 
 // Admit is the yes to a stranger, bound to its key and this session's hash.
@@ -190,7 +191,7 @@ func (i *Initiator) pairMessage(p *Peer, m wire.Pair, now time.Time) {
 // revealed says whether the digits were shown so often that a person has to
 // act at the device before they are shown again.
 func (i *Initiator) revealed() bool {
-	return i.pin == nil && i.c.Way != wire.WayCode && i.reveals >= maxReveals
+	return i.pinned() == nil && i.c.Way != wire.WayCode && i.reveals >= maxReveals
 }
 
 // consider takes the home that offers itself, once enough was listened for

@@ -35,6 +35,8 @@ type Peer struct {
 	key  PublicKey
 	hash [32]byte
 	way  wire.Way
+	// former: the agent knows the home by the key that it had before.
+	former atomic.Bool
 
 	l       *loop
 	owner   owner
@@ -89,6 +91,9 @@ func (p *Peer) MAC() link.MAC { return *p.mac.Load() }
 
 // Hash is the handshake's hash, which names this one session.
 func (p *Peer) Hash() [32]byte { return p.hash }
+
+// Former says whether the session was made with the key that the home had before.
+func (p *Peer) Former() bool { return p.former.Load() }
 
 // Way is the way of pairing that the handshake was made for.
 func (p *Peer) Way() wire.Way { return p.way }

@@ -151,6 +151,7 @@ func (r *Responder) renewed(p *Peer, now time.Time) {
 		return
 	}
 	prev.renew(p, now)
+	prev.former.Store(p.former.Load())
 	r.sessions[p.local] = prev
 	r.handTicket(prev)
 	prev.poll(now)

@@ -51,6 +51,7 @@ type ResponderHandler interface {
 type ResponderConfig struct {
 	Key          PrivateKey // the home key
 	DiscoveryKey [32]byte
+	Former       *FormerKey // nil: none
 	Instance     [16]byte
 	Term         uint64
 	Member       func(PublicKey) bool
@@ -60,6 +61,13 @@ type ResponderConfig struct {
 	Log          *slog.Logger
 	Counters     *Counters
 	Rand         io.Reader
+}
+
+// FormerKey is the key that the home had before, for agents that have not got
+// the new one yet.
+type FormerKey struct {
+	Key       PrivateKey
+	Discovery [32]byte
 }
 
 // Responder is the configurator's end of the protocol on one segment.
@@ -165,6 +173,30 @@ func (r *Responder) setLive(l *loop) {
 	r.live = l
 }
 
+// Rotate gives the home another key; sessions that are open go on. With a former
+// key the agents that have that one are still let in. Any goroutine may call it.
+func (r *Responder) Rotate(key PrivateKey, discovery [32]byte, former *FormerKey) {
+	r.mu.Lock()
+	r.c.Key, r.c.DiscoveryKey, r.c.Former = key, discovery, former
+	l := r.live
+	r.mu.Unlock()
+	if l != nil && former != nil {
+		l.post(func() {
+			// Who pairs just now pins the key that its handshake was made with.
+			clear(r.halves)
+			for _, p := range r.sessions {
+				p.former.Store(true)
+			}
+		})
+	}
+}
+
+func (r *Responder) keys() (key PrivateKey, discovery [32]byte, former *FormerKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.c.Key, r.c.DiscoveryKey, r.c.Former
+}
+
 // Hello has agents that look for a home ask again at once, since what is
 // offered has changed. Any goroutine may call it.
 func (r *Responder) Hello() {
@@ -241,10 +273,18 @@ func (r *Responder) solicited(in *inbound, now time.Time) {
 		r.drop(DropRate, in)
 		return
 	}
+	_, discovery, former := r.keys()
+	r.answer(in.src, s.Nonce, discovery, now)
+	if former != nil {
+		r.answer(in.src, s.Nonce, former.Discovery, now)
+	}
+}
+
+func (r *Responder) answer(to link.MAC, asker [16]byte, discovery [32]byte, now time.Time) {
 	nonce := r.l.nonce()
-	r.sendBody(in.src, 0, wire.Advertise{Instance: r.c.Instance, Nonce: nonce, Asker: s.Nonce,
-		Cookie: r.jar.bake(now, in.src, s.Nonce, nonce),
-		Tag:    discoveryTag(r.c.DiscoveryKey, s.Nonce, nonce, r.c.Instance), Ways: r.c.Ways()})
+	r.sendBody(to, 0, wire.Advertise{Instance: r.c.Instance, Nonce: nonce, Asker: asker,
+		Cookie: r.jar.bake(now, to, asker, nonce),
+		Tag:    discoveryTag(discovery, asker, nonce, r.c.Instance), Ways: r.c.Ways()})
 }
 
 func (r *Responder) strangers() int {

@@ -60,7 +60,8 @@ func (i *Initiator) advertised(in *inbound, now time.Time) {
 		i.drop(DropBody, in)
 		return
 	}
-	if i.pin == nil {
+	pin := i.pinned()
+	if pin == nil {
 		i.heard(a.Instance, now)
 	}
 	searching := i.ask.index > 0
@@ -79,11 +80,11 @@ func (i *Initiator) advertised(in *inbound, now time.Time) {
 	switch {
 	case a.Asker != i.nonce || a.Cookie == nil || !searching || i.shaking != nil:
 		i.drop(DropUnexpected, in)
-	case i.pin != nil && !hmac.Equal(a.Tag, discoveryTag(i.pin.Discovery, a.Asker, a.Nonce, a.Instance)):
+	case pin != nil && !hmac.Equal(a.Tag, discoveryTag(pin.Discovery, a.Asker, a.Nonce, a.Instance)):
 		i.drop(DropTag, in)
-	case i.pin == nil && !offered(a.Ways, i.c.Way), i.revealed():
+	case pin == nil && !offered(a.Ways, i.c.Way), i.revealed():
 		i.drop(DropWay, in)
-	case i.pin == nil && i.inVain[a.Instance] && now.Sub(i.began) < othersFirst:
+	case pin == nil && i.inVain[a.Instance] && now.Sub(i.began) < othersFirst:
 		i.drop(DropUnexpected, in)
 	default:
 		i.begin(in.src, a, now)
