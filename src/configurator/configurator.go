@@ -103,6 +103,8 @@ type Configurator struct {
 	moved     map[model.DeviceID]time.Time
 	leave     *leaving // the home is being left; nil otherwise
 
+	keeping keeping
+
 	// Not of the loop.
 	members memberSet
 	inbox   inbox
@@ -159,6 +161,9 @@ func New(cfg Config) (*Configurator, error) {
 			c.members.add(session.PublicKey(*r.Key))
 		}
 	}
+	if err := c.openRoster(broken); err != nil {
+		return nil, err
+	}
 	c.openBus()
 	c.iface = c.findInterface()
 	if err := c.fillIn(); err != nil {
@@ -167,7 +172,7 @@ func New(cfg Config) (*Configurator, error) {
 	}
 	c.resp, err = session.NewResponder(session.ResponderConfig{
 		Key: c.home.key, DiscoveryKey: c.home.discovery, Instance: c.home.instance, Term: c.home.term,
-		Member: c.members.has, Ways: c.ways, Code: c.members.codes,
+		Member: c.members.has, Returns: c.members.away, Former: c.home.before(), Ways: c.ways, Code: c.members.codes,
 		Handler: heard{c}, Log: c.log, Counters: c.count,
 	})
 	if err != nil {
@@ -391,6 +396,7 @@ func (c *Configurator) stored(err error) error {
 		return err
 	}
 	c.note("disk", nil)
+	c.sealSoon()
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"homeconf/src/inventory"
 	"homeconf/src/session"
@@ -21,11 +22,16 @@ type home struct {
 	discovery [32]byte
 	instance  [16]byte
 	term      uint64
+	former    *formerKey  // for devices that have not got the present key
+	restored  *rosterText // of a recovery file, until its devices have come
 	// allowed are the yeses that a person gave once for the whole home.
 	allowed map[string]bool
 }
 
-const homeVersion = 1
+const (
+	homeVersion = 1
+	maxHomeFile = 96 << 10 // with the roster of a restored home of the most devices
+)
 
 // homeFile is the form of home on disk.
 type homeFile struct {
@@ -35,6 +41,32 @@ type homeFile struct {
 	Instance  string   `json:"instance"`
 	Term      uint64   `json:"term"`
 	Allowed   []string `json:"allowed,omitempty"`
+
+	Former   *formerFile `json:"former,omitempty"`
+	Restored *rosterText `json:"restored,omitempty"`
+}
+
+// formerKey is the key that the home had before its present one.
+type formerKey struct {
+	key       session.PrivateKey
+	discovery [32]byte
+	until     time.Time // it is kept no longer than that
+}
+
+type formerFile struct {
+	Key       string    `json:"key"`
+	Discovery string    `json:"discovery"`
+	Until     time.Time `json:"until"`
+}
+
+func (h *home) fingerprint() string { return h.key.Public().Fingerprint() }
+
+// before is the former key as the session layer takes it.
+func (h *home) before() *session.FormerKey {
+	if h.former == nil {
+		return nil
+	}
+	return &session.FormerKey{Key: h.former.key, Discovery: h.former.discovery}
 }
 
 func homePath(stateDir string) string { return filepath.Join(stateDir, "home.json") }
@@ -78,7 +110,7 @@ func foundHome() (*home, error) {
 // parseHome reads the file's bytes. Its errors never hold any of them.
 func parseHome(b []byte) (*home, error) {
 	var f homeFile
-	if len(b) > 16<<10 {
+	if len(b) > maxHomeFile {
 		return nil, fmt.Errorf("%d bytes are too many", len(b))
 	}
 	if err := json.Unmarshal(b, &f); err != nil {
@@ -95,6 +127,18 @@ func parseHome(b []byte) (*home, error) {
 	if !decodeHex(h.discovery[:], f.Discovery) || !decodeHex(h.instance[:], f.Instance) {
 		return nil, errors.New("it is damaged: a field has not the expected length")
 	}
+	if f.Former != nil {
+		h.former = &formerKey{until: f.Former.Until}
+		if h.former.key, err = session.ParsePrivateKey([]byte(f.Former.Key)); err != nil || !decodeHex(h.former.discovery[:], f.Former.Discovery) {
+			return nil, errors.New("it is damaged: the former key has not the expected form")
+		}
+	}
+	if f.Restored != nil {
+		if _, err := f.Restored.roster(); err != nil {
+			return nil, errors.New("it is damaged: the restored roster has not the expected form")
+		}
+		h.restored = f.Restored
+	}
 	for _, a := range f.Allowed {
 		h.allowed[a] = true
 	}
@@ -109,13 +153,20 @@ func decodeHex(dst []byte, s string) bool {
 	return err == nil
 }
 
-func (h *home) save(stateDir string) error {
+func (h *home) file() homeFile {
 	f := homeFile{Version: homeVersion, Key: string(h.key.SecretText()), Discovery: hex.EncodeToString(h.discovery[:]),
-		Instance: hex.EncodeToString(h.instance[:]), Term: h.term}
+		Instance: hex.EncodeToString(h.instance[:]), Term: h.term, Restored: h.restored}
 	for a := range h.allowed {
 		f.Allowed = append(f.Allowed, a)
 	}
-	b, err := json.Marshal(f)
+	if h.former != nil {
+		f.Former = &formerFile{string(h.former.key.SecretText()), hex.EncodeToString(h.former.discovery[:]), h.former.until}
+	}
+	return f
+}
+
+func (h *home) save(stateDir string) error {
+	b, err := json.Marshal(h.file())
 	if err != nil {
 		return fmt.Errorf("encoding the home key: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"homeconf/src/model"
 	"homeconf/src/options"
 	"homeconf/src/session"
 	"homeconf/src/wire"
@@ -16,6 +17,9 @@ type memberSet struct {
 	keys map[session.PublicKey]bool
 	way  wire.Way
 	code []enteredCode
+
+	gone   map[keyHash]bool // on the roster, and without a record here
+	anyone bool             // the home was restored: there may be more of them
 }
 
 // enteredCode is a set-up code whose device has not come yet.
@@ -40,6 +44,26 @@ func (m *memberSet) has(k session.PublicKey) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.keys[k]
+}
+
+func (m *memberSet) remove(k session.PublicKey) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.keys, k)
+}
+
+// await says whose records are to come from themselves.
+func (m *memberSet) await(gone map[keyHash]bool, anyone bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gone, m.anyone = gone, anyone
+}
+
+// away says whether a device without a record may be one of the home's.
+func (m *memberSet) away(k session.PublicKey) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.anyone || m.gone[hashOf(model.DeviceKey(k))]
 }
 
 func (m *memberSet) setWay(p options.Pairing) {

@@ -32,6 +32,8 @@ type member struct {
 	tries    int    // of that generation
 	again    *time.Timer
 	reported bool
+	kept     bool   // it has said what it keeps for the home
+	holds    uint64 // the generation of the roster in its copy
 
 	reports, events allowance
 	late            *model.Report // the last one above the allowance
@@ -66,6 +68,9 @@ func (c *Configurator) opened(p *session.Peer) {
 	id := idOf(p)
 	r, ok := c.store.Get(id)
 	if !ok || r.State != model.DeviceAdopted {
+		if c.returns(p) {
+			return
+		}
 		p.Close(fmt.Errorf("%s does not belong to this home", id))
 		return
 	}
@@ -75,12 +80,14 @@ func (c *Configurator) opened(p *session.Peer) {
 	}
 	c.comes(id)
 	c.peers[id] = &member{peer: p, since: time.Now()}
+	c.askKept(p)
 	c.tell("device.connected", id, "agent", fmt.Sprintf("%s is here, at %s.", r.Name(), model.MAC(p.MAC())))
 }
 
 func (c *Configurator) closed(p *session.Peer, err error) {
 	id := idOf(p)
 	c.strangerLeft(id, p)
+	c.notReturning(id, p)
 	if m := c.peers[id]; m != nil && m.peer == p {
 		if m.again != nil {
 			m.again.Stop()
@@ -98,6 +105,7 @@ func (c *Configurator) received(p *session.Peer, m wire.Message) {
 	id := idOf(p)
 	who := c.peers[id]
 	if who == nil || who.peer != p {
+		c.heardReturning(p, m)
 		return // an older session's last words
 	}
 	r, ok := c.store.Get(id)
@@ -111,6 +119,8 @@ func (c *Configurator) received(p *session.Peer, m wire.Message) {
 		c.outcome(who, r, m.Outcome)
 	case wire.Confirmed:
 		c.confirmed(who, r, m.Generation)
+	case wire.Kept:
+		c.kept(who, r, m)
 	case wire.Event:
 		c.heardEvent(who, r, m.Text)
 	default:

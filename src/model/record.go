@@ -59,6 +59,10 @@ type Record struct {
 	Confirmed uint64    `json:"ConfirmedGeneration,omitempty"`
 	Openings  []Opening `json:"Openings,omitempty"` // never changed in place
 
+	// Restored: made of what the device itself kept. What of it opens the home
+	// to the outside, or gives rights, waits for a person's yes.
+	Restored bool `json:"Restored,omitempty"`
+
 	FirstSeen time.Time `json:"FirstSeen,omitzero"`
 	LastSeen  time.Time `json:"LastSeen,omitzero"`
 }

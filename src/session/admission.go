@@ -98,7 +98,7 @@ func (r *Responder) shake(in *inbound, h *wire.Handshake1, prologue []byte, sum 
 	var renews *Peer
 	if h.Pattern == wire.PatternIK {
 		key, err := hs.remoteKey()
-		if err != nil || !r.c.Member(key) {
+		if err != nil || !r.c.Member(key) && !r.c.Returns(key) {
 			return DropStranger, false
 		}
 		renews = r.renewable(index, key)

@@ -55,12 +55,15 @@ type ResponderConfig struct {
 	Instance     [16]byte
 	Term         uint64
 	Member       func(PublicKey) bool
-	Ways         func() []wire.Way
-	Code         func(discriminator uint16) []SetupCode // those that a person entered
-	Handler      ResponderHandler
-	Log          *slog.Logger
-	Counters     *Counters
-	Rand         io.Reader
+	// Returns says whether one who knows the home key, and is no member, may
+	// come all the same: a home that lost its records knows them by its own.
+	Returns  func(PublicKey) bool
+	Ways     func() []wire.Way
+	Code     func(discriminator uint16) []SetupCode // those that a person entered
+	Handler  ResponderHandler
+	Log      *slog.Logger
+	Counters *Counters
+	Rand     io.Reader
 }
 
 // FormerKey is the key that the home had before, for agents that have not got
@@ -114,6 +117,9 @@ func NewResponder(c ResponderConfig) (*Responder, error) {
 		return nil, errors.New("responder: no home key")
 	case c.Member == nil || c.Handler == nil:
 		return nil, errors.New("responder: Member and Handler are needed")
+	}
+	if c.Returns == nil {
+		c.Returns = func(PublicKey) bool { return false }
 	}
 	if c.Ways == nil {
 		c.Ways = func() []wire.Way { return []wire.Way{wire.WayApprove} }
