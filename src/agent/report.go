@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"reflect"
 	"time"
 
 	"homeconf/src/model"
@@ -74,7 +73,7 @@ func (a *Agent) reportNow() {
 				return
 			}
 			a.complete(&rep)
-			if a.peer == peer && (r.last == nil || !reflect.DeepEqual(*r.last, rep)) {
+			if a.peer == peer && (r.last == nil || !model.Same(*r.last, rep)) {
 				r.seq++
 				r.last, r.sent = &rep, time.Now()
 				a.send(wire.Report{Seq: r.seq, Full: true, Report: rep})

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -300,7 +299,7 @@ func (c *Configurator) reloaded(opts *options.Options, err error) {
 		return
 	}
 	c.note("options", nil)
-	if reflect.DeepEqual(opts, c.opts) {
+	if model.Same(opts, c.opts) {
 		// The firewall's include asks for this whenever the firewall was
 		// reloaded: what is missing is put back, and nobody hears of it.
 		c.touch()

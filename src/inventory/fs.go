@@ -74,8 +74,12 @@ func (disk) SyncDir(path string) error {
 }
 
 func (disk) List(path string) ([]string, error) {
-	entries, err := os.ReadDir(path)
+	d, err := os.Open(path)
 	if err != nil {
+		return nil, err
+	}
+	entries, err := d.ReadDir(-1)
+	if err = errors.Join(err, d.Close()); err != nil {
 		return nil, err
 	}
 	var names []string

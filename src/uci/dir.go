@@ -208,15 +208,19 @@ func flock(ctx context.Context, fd *os.File) error {
 // it renames, so only what is old is nobody's.
 func sweep(path string) {
 	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+".uci-"
-	left, err := os.ReadDir(dir)
+	d, err := os.Open(dir)
 	if err != nil {
 		return
 	}
-	for _, e := range left {
-		if !strings.HasPrefix(e.Name(), prefix) || len(e.Name()) != len(prefix)+6 {
+	left, err := d.Readdirnames(-1)
+	if d.Close() != nil || err != nil {
+		return
+	}
+	for _, name := range left {
+		if !strings.HasPrefix(name, prefix) || len(name) != len(prefix)+6 {
 			continue
 		}
-		tmp := filepath.Join(dir, e.Name())
+		tmp := filepath.Join(dir, name)
 		if info, err := os.Lstat(tmp); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > staleAfter {
 			os.Remove(tmp)
 		}

@@ -338,8 +338,9 @@ func (f *File) endLine(i int) {
 	}
 	if len(c.stmts) == 0 {
 		// What a NUL hid stays hidden, as a comment.
-		text := strings.NewReplacer("\x00", "", "\r", "", "\n", " ").Replace(strings.TrimRight(string(c.raw), "\r\n"))
-		if text = strings.TrimSpace(text); text != "" && text[0] != '#' {
+		text := strings.TrimRight(string(c.raw), "\r\n")
+		text = strings.ReplaceAll(strings.ReplaceAll(text, "\x00", ""), "\r", "")
+		if text = strings.TrimSpace(strings.ReplaceAll(text, "\n", " ")); text != "" && text[0] != '#' {
 			text = "# " + text
 		}
 		c.raw = []byte(text + f.eol())

@@ -8,10 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 
+	"homeconf/src/model"
 	"homeconf/src/system"
 )
 
@@ -83,7 +83,7 @@ func (d *Device) readLedger() ledger {
 // writeLedger keeps a changed ledger. No fsync: a power cut takes the kernel's
 // state along with it.
 func (d *Device) writeLedger(l ledger) error {
-	if reflect.DeepEqual(l, d.own) {
+	if model.Same(l, d.own) {
 		return nil
 	}
 	b, err := json.Marshal(l)

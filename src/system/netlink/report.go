@@ -47,7 +47,7 @@ func (d *Device) Report(ctx context.Context) (model.Report, error) {
 		if len(r.Interfaces) == maxInterfaces {
 			break
 		}
-		if a.Flags&unix.IFF_LOOPBACK != 0 || len(a.HardwareAddr) != 6 {
+		if a.RawFlags&unix.IFF_LOOPBACK != 0 || len(a.HardwareAddr) != 6 {
 			continue
 		}
 		r.Interfaces = append(r.Interfaces, d.describe(l, own))
@@ -81,7 +81,7 @@ func rank(name, managed string) int {
 
 func (d *Device) describe(l nl.Link, own ledger) model.Interface {
 	a := l.Attrs()
-	i := model.Interface{Name: a.Name, Up: a.Flags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_LOWER_UP != 0,
+	i := model.Interface{Name: a.Name, Up: a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_LOWER_UP != 0,
 		Medium: d.medium(a.Name, a.EncapType)}
 	copy(i.MAC[:], a.HardwareAddr)
 	if i.Up {
