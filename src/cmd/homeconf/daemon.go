@@ -107,6 +107,7 @@ func runDaemon(d calls.Daemon, args []string, stdout, stderr io.Writer) int {
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	ctx, reload, stop := signals(log)
 	defer stop()
+	go returnMemory(ctx)
 	if err := daemons[d](ctx, &f, log, reload); err != nil {
 		// Options may have ten errors: a line each.
 		for line := range strings.Lines(err.Error()) {
