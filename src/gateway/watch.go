@@ -191,6 +191,12 @@ func (r *Router) openFiles() (*os.File, error) {
 		return nil, fmt.Errorf("watch files: %w", err)
 	}
 	const mask = unix.IN_MOVED_TO | unix.IN_CLOSE_WRITE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_ONLYDIR
+	if r.cfg.System != nil {
+		// OpenWrt makes it when it is first needed, and then we'd not hear.
+		if err := os.Mkdir(r.runPath(), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			r.log.Warn("files that override settings are not watched", "err", err)
+		}
+	}
 	for i, dir := range []string{r.cfg.ConfigDir, r.runPath()} {
 		if _, err := unix.InotifyAddWatch(fd, dir, mask); err != nil && (i == 0 || !errors.Is(err, fs.ErrNotExist)) {
 			unix.Close(fd)

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"homeconf/src/gateway/openwrt"
 )
 
 // TestWatchOnARealGateway: what others do is told, what we do ourselves is not,
@@ -88,5 +90,33 @@ func TestWatchOnARealGateway(t *testing.T) {
 		}
 	case <-time.After(10 * long):
 		t.Error("Watch does not end")
+	}
+}
+
+// silent is an OpenWrt whose daemons say nothing.
+type silent struct{}
+
+func (silent) Interfaces(context.Context) ([]openwrt.Interface, error) { return nil, nil }
+func (silent) Watch(ctx context.Context, _ func(string)) error {
+	<-ctx.Done()
+	return nil
+}
+
+// TestOverridesAreWatched also where the folder for files that hide those of
+// /etc/config is not there yet, as after OpenWrt's boot.
+func TestOverridesAreWatched(t *testing.T) {
+	d := newDesk(t)
+	d.cfg.System = silent{}
+	f, err := d.openFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	write(t, filepath.Join(d.dir, "hide/dhcp"), "config x\n")
+	if err := f.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.Read(make([]byte, 4096)); err != nil || n == 0 {
+		t.Errorf("%d bytes, %v", n, err)
 	}
 }
