@@ -135,7 +135,7 @@ func (d Dir) Edit(ctx context.Context, pkg string, change func(*File) error) (ch
 // resolve follows symbolic links, so that they stay and their target changes.
 // One that leads nowhere is an error: what it was meant for can't be known.
 func resolve(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
+	real, err := Follow(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, there := os.Lstat(path); there == nil {
 			return "", fmt.Errorf("%s is a symbolic link that leads nowhere", path)
@@ -202,6 +202,25 @@ func flock(ctx context.Context, fd *os.File) error {
 		case <-time.After(lockPause):
 		}
 	}
+}
+
+// Follow is the file that a symlink leads to, or the path itself if it is none.
+// filepath.EvalSymlinks, which resolves folders, too, would add 7 KB to the binary.
+func Follow(path string) (string, error) {
+	for range 40 { // as the kernel
+		to, err := os.Readlink(path)
+		switch {
+		case errors.Is(err, syscall.EINVAL):
+			return path, nil // no symlink
+		case err != nil:
+			return "", err
+		case !filepath.IsAbs(to):
+			// Not cleaned: ".." in it starts where the kernel is then.
+			to = filepath.Dir(path) + "/" + to
+		}
+		path = to
+	}
+	return "", &fs.PathError{Op: "follow", Path: path, Err: syscall.ELOOP}
 }
 
 // sweep removes what crashes left beside a file. libuci lets its lock go before

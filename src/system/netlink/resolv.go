@@ -7,11 +7,11 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"homeconf/src/system"
+	"homeconf/src/uci"
 )
 
 const (
@@ -119,7 +119,7 @@ func only4(in []netip.Addr) []netip.Addr {
 // file that it leads to. A bind mount (network namespaces, containers) can't be
 // renamed over, and a folder may be read-only: then it is written in place.
 func writeResolvConf(path string, data []byte) error {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
+	if real, err := uci.Follow(path); err == nil {
 		path = real
 	}
 	mode := fs.FileMode(0o644)
