@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -239,8 +240,14 @@ func remove(id string) error {
 			continue
 		}
 		pids, _ := exec.Command("ip", "netns", "pids", n.Name()).Output()
-		for _, pid := range strings.Fields(string(pids)) {
-			exec.Command("kill", "-9", pid).Run()
+		for _, word := range strings.Fields(string(pids)) {
+			pid, err := strconv.Atoi(word)
+			if err == nil {
+				err = unix.Kill(pid, unix.SIGKILL)
+			}
+			if err != nil && !errors.Is(err, unix.ESRCH) {
+				errs = append(errs, fmt.Errorf("kill process %s in %s: %w", word, n.Name(), err))
+			}
 		}
 		out, err := exec.Command("ip", "netns", "del", n.Name()).CombinedOutput()
 		if _, gone := os.Lstat(filepath.Join(netns, n.Name())); err != nil && !os.IsNotExist(gone) {
