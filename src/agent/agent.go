@@ -106,6 +106,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	a.note(said)
+	a.useLevel()
 	k, said, err := load(a.files.state(), checkKept)
 	if err != nil {
 		return nil, err
@@ -169,13 +170,21 @@ func (a *Agent) fillIn() error {
 	return nil
 }
 
-// Run is New and Run in one.
+// Run is New and Run in one, again whenever options change that everything was
+// opened with.
 func Run(ctx context.Context, cfg Config) error {
-	a, err := New(cfg)
-	if err != nil {
-		return err
+	for {
+		a, err := New(cfg)
+		if err != nil {
+			return err
+		}
+		if err := a.Run(ctx); !errors.Is(err, errAgain) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
 	}
-	return a.Run(ctx)
 }
 
 // Run does an agent's work until ctx ends, and then returns nil.
@@ -193,7 +202,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.loop(ctx)
 		return nil
 	})
-	g.Go(func() error { a.reloadOnDemand(ctx); return nil })
+	g.Go(func() error { return a.reloadOnDemand(ctx) })
 	if a.cfg.RunDir != "" {
 		g.Go(func() error {
 			return calls.Serve(ctx, calls.SocketPath(a.cfg.RunDir, calls.Agent), calls.Agent, a.Call)
@@ -267,28 +276,6 @@ func (a *Agent) changing(f func(ctx context.Context) func()) {
 // the clock moves none.
 func (a *Agent) after(d time.Duration, f func()) *time.Timer {
 	return time.AfterFunc(d, func() { a.surely(f) })
-}
-
-func (a *Agent) reloadOnDemand(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case _, ok := <-a.cfg.Reload:
-			if !ok {
-				return
-			}
-			opts, err := options.Load(a.cfg.ConfigDir)
-			a.surely(func() {
-				if err != nil {
-					a.note("the settings were not read again: " + err.Error())
-					return
-				}
-				a.opts, a.problem = opts, ""
-				a.deviceChanged()
-			})
-		}
-	}
 }
 
 func (a *Agent) pinned(p session.Pin) error {
