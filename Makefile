@@ -27,6 +27,8 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PROGRAMS := dnsmasq:dnsmasq-base igmpproxy:igmpproxy iptables:iptables nft:nftables conntrack:conntrack \
             ip:iproute2 bridge:iproute2 ping:iputils-ping \
             dash:dash busybox:busybox-static shellcheck:shellcheck
+# Programs for other processors run under these.
+EMULATORS := qemu-mipsel-static:qemu-user-static qemu-mips-static:qemu-user-static qemu-aarch64-static:qemu-user-static
 # The race detector needs cgo.
 COMPILER := gcc:gcc /usr/include/stdlib.h:libc6-dev
 
@@ -81,7 +83,7 @@ demo: ## play the main scene in network namespaces (root; KEEP=1 leaves it runni
 	@HOMECONF=$(CURDIR)/bin/homeconf bin/homeconf-demo
 
 soak: ## run every test COUNT times (20)
-	@.ci/need $(PROGRAMS) $(COMPILER)
+	@.ci/need $(PROGRAMS) $(EMULATORS) $(COMPILER)
 	CGO_ENABLED=1 $(GO) test -race -count=$(COUNT) -timeout 0 ./src/...
 
 fuzz: ## run each fuzz target for FUZZTIME (30s)
