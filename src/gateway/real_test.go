@@ -134,7 +134,9 @@ ip addr add 192.168.1.1/24 dev br-lan; ip link set br-lan up
 ip addr add 10.0.2.1/24 dev eth1
 ip route add default via 10.0.2.9 dev eth1
 ip neigh add 192.168.1.77 lladdr 02:00:00:00:00:77 dev br-lan nud permanent
-bridge fdb add 02:00:00:00:00:77 dev lan1 master dynamic`)
+# Refused until the port forwards.
+i=0
+until bridge fdb add 02:00:00:00:00:77 dev lan1 master dynamic; do i=$((i+1)); [ $i -lt 300 ]; sleep 0.1; done`)
 	lease := filepath.Join(dir, "dhcp.leases")
 	write(t, filepath.Join(dir, "config/dhcp"), strings.Replace(foreignDHCP, "config dnsmasq\n", "config dnsmasq\n\toption leasefile '"+lease+"'\n", 1)+
 		"\nconfig dhcp 'lan'\n\toption interface 'lan'\n\toption start '100'\n\toption limit '101'\n")

@@ -47,7 +47,7 @@ func (d *Device) Report(ctx context.Context) (model.Report, error) {
 		if len(r.Interfaces) == maxInterfaces {
 			break
 		}
-		if a.RawFlags&unix.IFF_LOOPBACK != 0 || len(a.HardwareAddr) != 6 {
+		if !reported(a) {
 			continue
 		}
 		r.Interfaces = append(r.Interfaces, d.describe(l, own))
@@ -70,6 +70,12 @@ func (d *Device) Report(ctx context.Context) (model.Report, error) {
 		d.c.Log.Debug("joined groups not read", "err", err)
 	}
 	return r, nil
+}
+
+// reported says whether a report has the interface: Ethernet's have six octets,
+// and a loopback may have them, too.
+func reported(a *nl.LinkAttrs) bool {
+	return a.RawFlags&unix.IFF_LOOPBACK == 0 && len(a.HardwareAddr) == 6
 }
 
 func rank(name, managed string) int {
