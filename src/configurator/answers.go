@@ -308,9 +308,12 @@ func (c *Configurator) choose(id model.DeviceID, args calls.Args) (any, error) {
 			return nil, err
 		}
 	}
-	if r.Choice == found.Choice {
+	c.personActed()
+	if r.Choice == found.Choice && !r.Declined {
+		c.touch()
 		return c.summary(found), nil
 	}
+	r.Declined = false
 	if r.ID.Agentless() && (r.Choice.Category != "" || r.Choice.Profile != "" || r.Choice.Address.IsValid()) {
 		r.State = model.DeviceManaged
 	}

@@ -42,6 +42,8 @@ type Config struct {
 	// leave something half done; nil outside crash tests.
 	Step func(name string)
 
+	RollbackFile string // LuCI's snapshot of the network; empty: where rpcd has it
+
 	FS        inventory.FS // under the database; nil: the disk
 	Gateway   gateway.Gateway
 	Link      func(ctx context.Context, use func(context.Context, link.Port) error) error
@@ -92,6 +94,11 @@ type Configurator struct {
 	plan      plan.Plan
 	checks    map[model.DeviceID][]model.Check
 	work      work
+	lan       *lan
+	tries     patience
+	refused   map[model.DeviceID]refusal
+	asks      map[model.DeviceID]*asked
+	mending   map[model.DeviceID]bool // strays that wait for their next time
 	batch     batch
 	coming    map[model.DeviceID]time.Time // let in, and not reported yet
 	late      *time.Timer                  // writes what may be lost
@@ -142,6 +149,8 @@ func New(cfg Config) (*Configurator, error) {
 	}
 	c.box.rest = c.storeBatch
 	c.work.init()
+	c.mending = map[model.DeviceID]bool{}
+	c.tries, c.refused, c.asks = patience{}, map[model.DeviceID]refusal{}, map[model.DeviceID]*asked{}
 	c.useOptions(opts)
 	var founded bool
 	if c.home, founded, err = openHome(cfg.StateDir); err != nil {
@@ -152,6 +161,9 @@ func New(cfg Config) (*Configurator, error) {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
 	c.note("store", broken)
+	if c.lan, err = openLAN(cfg.StateDir); err != nil {
+		c.log.Error("the LAN's earlier subnet is not known", "err", err)
+	}
 	if founded {
 		c.tell("home.founded", "", "configurator", "This home was founded: a home key was made.")
 	}
@@ -315,6 +327,7 @@ func (c *Configurator) reloaded(opts *options.Options, err error) {
 		return
 	}
 	c.useOptions(opts)
+	c.personActed()
 	c.touch()
 }
 

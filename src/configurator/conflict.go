@@ -15,6 +15,7 @@ import (
 // (RFC 5227, 2.4): an address of ours in another's hands is a finding, and one
 // that was proven free is not free any more.
 func (c *Configurator) addressHeard(a netip.Addr, mac model.MAC) {
+	c.strayHeard(a, mac)
 	if mac == c.net.LAN.MAC || !c.net.LAN.Prefix.Contains(a) {
 		return
 	}

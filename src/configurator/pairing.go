@@ -110,6 +110,10 @@ func (c *Configurator) adopt(id model.DeviceID, w *waiting, cause string, done f
 		done(calls.Errorf(calls.Failed, "this home is being left; nobody is let in until homeconf starts again"))
 		return
 	}
+	if c.problem != "" {
+		done(calls.Errorf(calls.Failed, "nobody is let in: %s", c.problem))
+		return
+	}
 	key := model.DeviceKey(w.peer.Key())
 	r := w.record.Clone()
 	r.Key, r.State, r.LastSeen = &key, model.DeviceAdopted, time.Now()

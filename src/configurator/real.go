@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"time"
 
 	"homeconf/src/gateway"
 	"homeconf/src/link"
@@ -87,7 +88,7 @@ func leaseFile(configDir string) string {
 func (c *Configurator) policy() plan.Policy {
 	o := c.opts.Configurator
 	return plan.Policy{ManageIGMPProxy: plan.ManageProxy(o.ManageIGMPProxy), IGMPAllowed: c.home.allowed["igmpproxy"],
-		Agentless: plan.Agentless(o.Agentless), AltNets: o.AltNets}
+		Agentless: plan.Agentless(o.Agentless), AltNets: o.AltNets, Former: c.lan.Before, Refused: c.refusedNow(time.Now())}
 }
 
 // ways is what is offered to strangers.

@@ -88,6 +88,7 @@ type sim struct {
 	fs   inventory.FS
 	lan  quietLAN
 	log  *slog.Logger
+	step func(string)
 	c    *Configurator
 	stop func()
 	mu   sync.Mutex // of box, where it is written
@@ -132,7 +133,7 @@ func newSim(t *testing.T, o link.SegmentOptions) *sim {
 
 func (s *sim) startHome(ctx context.Context) {
 	s.t.Helper()
-	c, err := New(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), RunDir: s.run, Bus: s.bus, Log: s.log, FS: s.fs, Gateway: s.gw, Prober: s.lan,
+	c, err := New(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), RunDir: s.run, Bus: s.bus, Log: s.log, FS: s.fs, RollbackFile: filepath.Join(s.dir, "snapshot"), Step: s.step, Gateway: s.gw, Prober: s.lan,
 		Reload: s.reload,
 		Link: func(ctx context.Context, use func(context.Context, link.Port) error) error {
 			for { // as link.Keep does

@@ -29,7 +29,6 @@ type member struct {
 	peer     *session.Peer
 	since    time.Time
 	asked    uint64 // generation of the Configure that awaits its outcome
-	tries    int    // of that generation
 	again    *time.Timer
 	reported bool
 	kept     bool   // it has said what it keeps for the home
@@ -148,6 +147,7 @@ func (c *Configurator) reported(who *member, r *model.Record, rep model.Report) 
 		c.tell("device.reported", r.ID, "agent", fmt.Sprintf("%s reports: %s.", r.Name(), describe(rep)))
 	}
 	c.settle(who, r, first)
+	c.lookForStray(r)
 	c.touch()
 	if !c.someCome(time.Now()) && !c.work.busy {
 		c.passIn(0) // there is nobody else to wait for
@@ -221,12 +221,18 @@ func (c *Configurator) ask(id model.DeviceID) {
 	if who.asked == r.Desired.Generation {
 		return // its answer is awaited, or the next try
 	}
-	who.asked, who.tries = r.Desired.Generation, 0
+	if c.asks[id] == nil || c.asks[id].generation != r.Desired.Generation {
+		c.asks[id] = &asked{generation: r.Desired.Generation}
+	}
+	if c.asks[id].until.After(time.Now()) {
+		return // it refused that too often
+	}
+	who.asked = r.Desired.Generation
 	c.askNow(who, r)
 }
 
 func (c *Configurator) askNow(who *member, r *model.Record) {
-	who.tries++
+	c.triesOf(r).n++
 	c.cfg.Step("configure.send")
 	if err := who.peer.Send(wire.Configure{Settings: *r.Desired, Deadline: deadline}); err != nil {
 		c.log.Info("device was not asked", "device", string(r.ID), "err", err)
@@ -319,16 +325,23 @@ func (c *Configurator) confirmed(who *member, r *model.Record, generation uint64
 		return
 	}
 	r.Confirmed = generation
+	let := len(r.Former) > 0
+	r.Former = nil
 	c.cfg.Step("confirmed.received")
 	c.putThen(r, func(err error) {
 		if err != nil {
 			c.log.Error("confirmation is kept in memory only", "device", string(r.ID))
 		}
 		c.cfg.Step("confirmed.stored")
-		c.note("device:"+string(r.ID), nil)
+		if _, back := c.refused[r.ID]; !back {
+			c.note("refused:"+string(r.ID), nil)
+		}
 		c.tell("device.configured", r.ID, "agent", fmt.Sprintf("%s is configured: %s.", r.Name(), inWords(*r.Desired)))
 		c.leaveOn()
 		c.watchMulticast()
+		if let {
+			c.touch() // the gateway lets go of what the device had before
+		}
 	})
 }
 
@@ -337,14 +350,13 @@ func (c *Configurator) undone(who *member, r *model.Record, o model.Outcome) {
 	c.tell("device.undone", r.ID, "agent", fmt.Sprintf("%s did not keep %s: %s.", r.Name(), inWords(*r.Desired), o.Reason))
 	c.leaveRefused(r.ID, o.Reason)
 	who.later(nil)
-	if who.tries >= maxTries {
-		c.note("device:"+string(r.ID), []model.Finding{{Kind: "device.refuses", Device: r.ID,
-			Text: fmt.Sprintf("%s can't be configured: %s.", r.Name(), o.Reason),
-			Step: fmt.Sprintf("Look at the device, or give it another address: homeconf device set %s --address ADDRESS", r.ID)}})
+	tries := c.triesOf(r)
+	if tries.n >= maxTries {
+		c.giveUp(r, o.Reason)
 		return
 	}
 	id, generation := r.ID, o.Generation
-	pause := time.Second << (2 * who.tries) // 4, 16, 64 s
+	pause := time.Second << (2 * tries.n) // 4, 16, 64 s
 	who.later(c.after(pause, func() {
 		now, ok := c.store.Get(id)
 		if ok && c.peers[id] == who && generationOf(now.Desired) == generation && now.Confirmed != generation {

@@ -3,6 +3,7 @@ package configurator
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"time"
 
@@ -31,9 +32,10 @@ const (
 	// reading it back: dnsmasq may sit out a ping check of 3 s first.
 	lookTime  = 10 * time.Second
 	writeTime = 20 * time.Second
-	// lookEvery is how long a home in which nothing happens is left alone:
-	// not all that others change on the gateway makes an event.
-	lookEvery = 5 * time.Minute
+	// lookEvery is how long a home in which nothing happens is left alone, a
+	// tenth more or less: not all that others change on the gateway makes an
+	// event.
+	lookEvery = 10 * time.Minute
 )
 
 // work is the state of the pass.
@@ -48,6 +50,11 @@ type work struct {
 	written map[model.DeviceID]netip.Addr // reservations whose effect was read back
 	plans   []func(plan.Plan, error)      // who asked to see the plan
 	unkept  map[model.DeviceID]bool       // decisions that are not on disk yet
+	put     *model.GatewayState           // as the gateway was last written; nil: not yet
+	off     map[model.DeviceID]bool       // whose reservation a person switched off
+	rest    string                        // of the gateway's dhcp file, when last looked at
+	robbed  []model.Finding               // that somebody takes ours away
+	held    *time.Timer                   // the pass that puts it back
 }
 
 func (w *work) init() {
@@ -120,7 +127,7 @@ func (c *Configurator) passDone(err error) {
 	if w.idle != nil {
 		w.idle.Stop()
 	}
-	w.idle = c.after(lookEvery, c.touch)
+	w.idle = c.after(lookEvery*9/10+rand.N(lookEvery/5), c.touch)
 }
 
 func (c *Configurator) looked(facts model.Network, err error) {
@@ -134,6 +141,10 @@ func (c *Configurator) looked(facts model.Network, err error) {
 	}
 	c.note("look", nil)
 	c.net = c.withRates(facts)
+	if !c.lookAtLAN() {
+		return
+	}
+	c.lookAtOwned()
 	c.planned(0)
 }
 
@@ -245,12 +256,16 @@ func (c *Configurator) decided(p plan.Plan) {
 	c.rememberGiven()
 	c.cfg.Step("pass.recorded")
 	want, fresh := p.Gateway, c.unread(p.Gateway)
+	if c.gatewayHeld(want) {
+		return
+	}
 	c.beside(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, writeTime)
 		defer cancel()
 		change, err := c.cfg.Gateway.Set(ctx, want)
 		c.cfg.Step("pass.written")
 		var checks []model.Check
+		fresh = alsoPutBack(fresh, change)
 		if err == nil && len(fresh) > 0 {
 			checks, err = c.readBack(ctx, want, fresh)
 		}
@@ -262,6 +277,7 @@ func (c *Configurator) decided(p plan.Plan) {
 func (c *Configurator) desire(r *model.Record, p plan.Plan) bool {
 	changed := false
 	if a := p.Addresses[r.ID]; a != r.Address {
+		c.former(r, a)
 		r.Address, changed = a, true
 	}
 	s, ok := p.Settings[r.ID]
@@ -295,6 +311,9 @@ func (c *Configurator) unread(want model.GatewayState) []model.DeviceID {
 	var ids []model.DeviceID
 	has := map[model.DeviceID]bool{}
 	for _, r := range want.Reservations {
+		if r.Address != c.plan.Addresses[r.Device] || c.switchedOff(r) {
+			continue // what it had before; or a person's no
+		}
 		has[r.Device] = true
 		if c.work.written[r.Device] != r.Address {
 			ids = append(ids, r.Device)
@@ -325,7 +344,7 @@ func (c *Configurator) wrote(want model.GatewayState, change gateway.Change, che
 	if !change.Empty() {
 		c.tell("gateway.changed", "", "plan", fmt.Sprintf("The gateway was changed: %s.", counted(len(change.Steps), "step")), change.Lines()...)
 	}
-	found := change.Findings
+	found := append(change.Findings, c.putBack(want, change, err)...)
 	if err != nil {
 		found = append(found, model.Finding{Kind: "gateway.write",
 			Text: fmt.Sprintf("The gateway could not be set up: %v", err),
@@ -351,7 +370,7 @@ func (c *Configurator) wrote(want model.GatewayState, change gateway.Change, che
 		return
 	}
 	for _, r := range want.Reservations {
-		if !bad[r.Device] && c.work.written[r.Device] != r.Address {
+		if r.Address == c.plan.Addresses[r.Device] && !bad[r.Device] && !c.switchedOff(r) && c.work.written[r.Device] != r.Address {
 			c.work.written[r.Device] = r.Address
 			c.tell("gateway.verified", r.Device, "gateway", fmt.Sprintf("The gateway was looked at: the DHCP server gives %s to this device.", r.Address), seen(perDevice[r.Device])...)
 		}
@@ -364,6 +383,7 @@ func (c *Configurator) wrote(want model.GatewayState, change gateway.Change, che
 	c.leaveOn()
 	c.watchMulticast()
 	if len(bad) > 0 {
+		c.gatewayRefuses(bad, perDevice)
 		c.passDone(fmt.Errorf("%s not as written", counted(len(bad), "device")))
 		return
 	}

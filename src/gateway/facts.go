@@ -57,6 +57,7 @@ func (r *Router) Facts(ctx context.Context) (model.Network, error) {
 	}
 	n.Pool = gwuci.Pool(dhcp, n.LAN.Network, n.LAN.Prefix)
 	n.Reservations = gwuci.Hosts(dhcp)
+	n.Owned, n.Rest = r.owned(), gwuci.Rest(dhcp)
 	if n.Leases, err = leases(gwuci.LeaseFile(dhcp)); err != nil {
 		return fail(err)
 	}
@@ -67,6 +68,22 @@ func (r *Router) Facts(ctx context.Context) (model.Network, error) {
 		return fail(err)
 	}
 	return n, nil
+}
+
+// owned lists the devices that the ledger has a reservation of. Without a
+// ledger nothing is known to be lost.
+func (r *Router) owned() []model.DeviceID {
+	objects, err := r.ledger.read()
+	if err != nil {
+		r.log.Warn("what homeconf owns on the gateway is taken from the gateway", "err", err)
+	}
+	var ids []model.DeviceID
+	for _, o := range objects {
+		if o.What == WhatReservation && !slices.Contains(ids, o.Device) {
+			ids = append(ids, o.Device)
+		}
+	}
+	return ids
 }
 
 // sides looks at the home's side of the gateway and at the outside's.

@@ -10,6 +10,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"homeconf/src/model"
@@ -29,6 +30,11 @@ import (
 type Gateway interface {
 	Facts(ctx context.Context) (model.Network, error)
 	Set(ctx context.Context, want model.GatewayState) (Change, error)
+
+	// RestoreLAN gives the LAN an address back that it had, in the form in
+	// which the configuration has the present one, and asks the network to
+	// reload. What the kernel then has is told by Facts.
+	RestoreLAN(ctx context.Context, address netip.Prefix) error
 
 	// Watch tells, until ctx ends, of changes that somebody else made to what
 	// Facts and Set look at, and of what kind they are.

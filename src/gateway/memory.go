@@ -16,6 +16,9 @@ import (
 // undoes what a failing writer left half done, and answers Verify from its own
 // state. It prints itself, so that a test can compare whole states.
 type Memory struct {
+	// OnLAN is told of every address that the LAN was given back.
+	OnLAN func(netip.Prefix)
+
 	mu      sync.Mutex
 	network model.Network
 	state   model.GatewayState
@@ -26,6 +29,9 @@ type Memory struct {
 	joined  map[netip.Addr]bool
 	streams map[netip.Addr]netip.Addr // group → source
 	watcher func(what string)
+	owned   []model.DeviceID
+	lost    int // times that all was lost
+	off     map[model.DeviceID]bool
 }
 
 // Point is a place where a Memory can be made to fail.
@@ -42,6 +48,7 @@ const (
 	PointReservation Point = "verify-reservations"
 	PointVerifyMarks Point = "verify-marks"
 	PointMulticast   Point = "verify-multicast"
+	PointLAN         Point = "lan"
 )
 
 var _ Gateway = (*Memory)(nil)
@@ -92,8 +99,47 @@ func (m *Memory) tell(what string) {
 func (m *Memory) Lose() {
 	m.mu.Lock()
 	m.state = model.GatewayState{}
+	m.lost++
 	m.mu.Unlock()
 	m.tell("firewall, settings")
+}
+
+// Delete takes the reservations of some devices away, as a person does.
+func (m *Memory) Delete(ids ...model.DeviceID) {
+	m.mu.Lock()
+	m.state.Reservations = slices.DeleteFunc(slices.Clone(m.state.Reservations), func(r model.Reservation) bool { return slices.Contains(ids, r.Device) })
+	m.mu.Unlock()
+	m.tell("settings")
+}
+
+// SwitchOff disables a device's reservations.
+func (m *Memory) SwitchOff(id model.DeviceID) {
+	m.mu.Lock()
+	if m.off == nil {
+		m.off = map[model.DeviceID]bool{}
+	}
+	m.off[id] = true
+	m.mu.Unlock()
+	m.tell("settings")
+}
+
+// RestoreLAN implements Gateway.
+func (m *Memory) RestoreLAN(ctx context.Context, address netip.Prefix) error {
+	m.mu.Lock()
+	if err := m.fail(PointLAN); err != nil {
+		m.mu.Unlock()
+		return err
+	}
+	m.network.LAN.Prefix = address
+	m.log = append(m.log, "LAN "+address.String())
+	m.reloads["network"]++
+	after := m.OnLAN
+	m.mu.Unlock()
+	if after != nil {
+		after(address)
+	}
+	m.tell("network")
+	return nil
 }
 
 // Join makes the proxy have joined a group upstream.
@@ -173,10 +219,11 @@ func (m *Memory) Facts(ctx context.Context) (model.Network, error) {
 	n.Neighbors = slices.Clone(n.Neighbors)
 	n.Ports = slices.Clone(n.Ports)
 	n.Reservations = slices.Clone(n.Reservations)
+	n.Owned, n.Rest = slices.Clone(m.owned), fmt.Sprint(m.lost, m.network.Reservations)
 	nth := map[model.DeviceID]int{}
 	for _, r := range m.state.Reservations {
 		n.Reservations = append(n.Reservations, model.HostEntry{Section: model.SectionName(r.Device, nth[r.Device]),
-			Owner: r.Device, Name: r.Name, MACs: slices.Clone(r.MACs), Address: r.Address, Enabled: true})
+			Owner: r.Device, Name: r.Name, MACs: slices.Clone(r.MACs), Address: r.Address, Enabled: !m.off[r.Device]})
 		nth[r.Device]++
 	}
 	if p := m.state.Multicast; p != nil && n.Multicast.Installed {
@@ -206,6 +253,12 @@ func (m *Memory) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	}
 	before, after := m.state, cloneState(allowed)
 	c := Change{Steps: diffState(before, after), Findings: findings}
+	m.owned = nil
+	for _, r := range after.Reservations {
+		if !slices.Contains(m.owned, r.Device) {
+			m.owned = append(m.owned, r.Device)
+		}
+	}
 	if c.Empty() {
 		return c, nil
 	}

@@ -45,11 +45,7 @@ func (r *Router) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	change := Change{Findings: append(findings, r.findHidden("dhcp")...)}
 	allowed.Multicast = r.admitProxy(allowed.Multicast, &change)
 
-	writers := []writer{r.hostWriter(allowed), r.proxyWriter(allowed, gwuci.IGMPProxy), r.proxyWriter(allowed, gwuci.OMCProxy), r.markWriter(allowed, &change), r.uciMarkWriter(allowed), {
-		name:  "ledger",
-		write: func(context.Context) ([]Step, error) { return nil, r.ledger.write(objects(allowed)) },
-		undo:  func(context.Context) error { return nil }, // the next Set writes what is then there
-	}}
+	writers := []writer{r.hostWriter(allowed), r.proxyWriter(allowed, gwuci.IGMPProxy), r.proxyWriter(allowed, gwuci.OMCProxy), r.markWriter(allowed, &change), r.uciMarkWriter(allowed)}
 	steps := make([][]Step, len(writers))
 	errs := make([]error, len(writers))
 	var wg sync.WaitGroup
@@ -62,6 +58,11 @@ func (r *Router) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	err = errors.Join(errs...)
 	if err == nil {
 		err = r.reload(ctx, &change)
+	}
+	if err == nil {
+		// Last, while the services start: what the ledger has and the files
+		// have not was taken away by somebody else.
+		err = r.ledger.write(objects(allowed))
 	}
 	if err != nil {
 		return r.undo(ctx, writers, steps, errs, change, fmt.Errorf("set the gateway: %w", err))

@@ -50,17 +50,22 @@ type Check struct {
 
 // Network is what was found out about the home, before any plan is made.
 type Network struct {
-	LAN          LAN           `json:"LAN"`
-	WAN          WAN           `json:"WAN"`
-	Pool         AddressRange  `json:"Pool,omitzero"`
-	Leases       []Lease       `json:"Leases,omitempty"`
-	Reservations []HostEntry   `json:"Reservations,omitempty"` // ours and anyone's
-	Neighbors    []Neighbor    `json:"Neighbors,omitempty"`
-	Ports        []BridgePort  `json:"Ports,omitempty"`
-	Rates        Rates         `json:"Rates"`
-	Firewall     Firewall      `json:"Firewall,omitempty"`
-	Offloading   bool          `json:"FlowOffloading"` // flows skip the mangle chains
-	Multicast    MulticastFact `json:"Multicast"`
+	LAN          LAN          `json:"LAN"`
+	WAN          WAN          `json:"WAN"`
+	Pool         AddressRange `json:"Pool,omitzero"`
+	Leases       []Lease      `json:"Leases,omitempty"`
+	Reservations []HostEntry  `json:"Reservations,omitempty"` // ours and anyone's
+	// Owned are the devices that homeconf's ledger says have a reservation of
+	// ours: who is missing above lost it.
+	Owned []DeviceID `json:"Owned,omitempty"`
+	// Rest is a digest of what in the DHCP server configuration is not ours.
+	Rest       string        `json:"-"`
+	Neighbors  []Neighbor    `json:"Neighbors,omitempty"`
+	Ports      []BridgePort  `json:"Ports,omitempty"`
+	Rates      Rates         `json:"Rates"`
+	Firewall   Firewall      `json:"Firewall,omitempty"`
+	Offloading bool          `json:"FlowOffloading"` // flows skip the mangle chains
+	Multicast  MulticastFact `json:"Multicast"`
 }
 
 // Firewall is what makes a gateway's packet rules.

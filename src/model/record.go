@@ -53,6 +53,12 @@ type Record struct {
 	// Address is the fixed address that the plan gave, kept from plan to
 	// plan so that a device does not wander.
 	Address netip.Addr `json:"AssignedAddress,omitzero"`
+	// Former are the fixed addresses that its agent may still use, until it
+	// has confirmed the one above: the gateway keeps them for it meanwhile.
+	Former []netip.Addr `json:"FormerAddresses,omitempty"`
+	// Declined says that a person took its reservation away; none is made
+	// until a person chooses something for the device.
+	Declined bool `json:"ReservationDeclined,omitempty"`
 	// Desired is what was last asked of the agent; Confirmed is the
 	// generation that both sides agreed on.
 	Desired   *Settings `json:"Desired,omitempty"`
@@ -100,6 +106,7 @@ func (r *Record) Name() string {
 func (r *Record) Clone() *Record {
 	c := *r
 	c.MACs = append([]MAC(nil), r.MACs...)
+	c.Former = append([]netip.Addr(nil), r.Former...)
 	if r.Key != nil {
 		k := *r.Key
 		c.Key = &k

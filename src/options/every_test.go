@@ -9,7 +9,7 @@ import (
 func TestEveryOptionReachesItsField(t *testing.T) {
 	examples := map[*kind]string{&boolean: "1", &device: "br-x", &network: "other", &rate: "7", &prefix: "198.51.100.0/24", &category: "AV_STB",
 		&class: "none", &text: "some text", &ports: "443/tcp 1194/udp", &file: "/some/file", &oui: "02005E", &setupCode: "ABCDEFGHJKLMNPQR", &pairing: "window",
-		&level: "debug", &agentless: "list", &manage: "always", &addressPolicy: "static", &portPolicy: "always"}
+		&level: "debug", &agentless: "list", &manage: "always", &subnetChange: "restore", &addressPolicy: "static", &portPolicy: "always"}
 	for i := range Table {
 		opt := &Table[i]
 		example, ok := examples[opt.kind]

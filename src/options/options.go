@@ -48,6 +48,7 @@ type Configurator struct {
 	Agentless       string
 	DryRun          bool
 	ManageIGMPProxy string
+	OnSubnetChange  string
 	AltNets         []netip.Prefix
 	DownMbps        uint32
 	UpMbps          uint32

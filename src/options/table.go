@@ -35,6 +35,8 @@ var Table = []Option{
 		field: func(o *Options) any { return &o.Configurator.DryRun }},
 	{Section: "configurator", Name: "manage_igmpproxy", kind: &manage, Default: "ask", Help: "Whether homeconf may set up the IGMP proxy that IPTV needs.",
 		field: func(o *Options) any { return &o.Configurator.ManageIGMPProxy }},
+	{Section: "configurator", Name: "on_subnet_change", kind: &subnetChange, Default: "renumber", Help: "What becomes of a change of the LAN's subnet: every device moves to the new one, or the gateway gets its old address back.",
+		field: func(o *Options) any { return &o.Configurator.OnSubnetChange }},
 	{Section: "configurator", Name: "altnet", List: true, kind: &prefix, Help: "Networks from which the provider sends IPTV, for the IGMP proxy; none: from anywhere.",
 		field: func(o *Options) any { return &o.Configurator.AltNets }},
 	{Section: "configurator", Name: "download", kind: &rate, Default: "0", Help: "What your line carries towards you, in Mbit/s; 0: not said.",
@@ -255,6 +257,7 @@ var (
 	level         = kind{words: oneOf + "debug, info, warn, error"}
 	agentless     = kind{words: oneOf + "suggest, list"}
 	manage        = kind{words: oneOf + "never, ask, always"}
+	subnetChange  = kind{words: oneOf + "renumber, restore"}
 	addressPolicy = kind{words: oneOf + string(model.AddressStatic+", "+model.AddressReserve+", "+model.AddressDynamic)}
 	portPolicy    = kind{words: oneOf + string(model.PortsNever+", "+model.PortsAsk+", "+model.PortsAlways)}
 )

@@ -52,7 +52,7 @@ func (p *planner) assignAddresses() {
 	for _, d := range p.devices {
 		p.keep(d)
 	}
-	for _, try := range []func(*device){p.tryByHand, p.tryChoice, p.tryKept, p.tryCurrent, p.tryNew} {
+	for _, try := range []func(*device){p.tryByHand, p.tryChoice, p.tryKept, p.tryMoved, p.tryCurrent, p.tryNew} {
 		for _, d := range p.devices {
 			if !d.address.IsValid() && p.wantsAddress(d) {
 				try(d)
@@ -96,6 +96,7 @@ func (p *planner) byHand(d *device) {
 // keep notes the address that a device has had, if it may stay, before anybody
 // chooses: what one device has, no other gets, whatever was chosen for that.
 func (p *planner) keep(d *device) {
+	p.keepFree(d)
 	a := d.rec.Address.Unmap()
 	if !a.IsValid() || len(d.macs) == 0 || d.byHand != nil {
 		return
@@ -131,6 +132,13 @@ func (p *planner) tryByHand(d *device) {
 func (p *planner) tryChoice(d *device) {
 	a, had := d.rec.Choice.Address.Unmap(), d.rec.Address.Unmap()
 	if !a.IsValid() || d.byHand != nil {
+		return
+	}
+	if moved, ok := p.space.moved(a); ok {
+		if p.blocked(moved, d.rec.ID, moved == had) == "" {
+			d.fresh = moved != had
+			p.give(d, moved, "a person chose "+a.String()+", and the home network is another one now")
+		}
 		return
 	}
 	if why := p.blocked(a, d.rec.ID, a == had); why != "" {

@@ -62,6 +62,14 @@ func (p *planner) collectClaims() {
 // what it has against a neighbour that may be long gone; a new address is
 // never taken from one.
 func (p *planner) blocked(a netip.Addr, id model.DeviceID, keeps bool) string {
+	if id != "" && p.in.Policy.Refused[id] == a {
+		return "the device did not take it"
+	}
+	return p.occupied(a, id, keeps)
+}
+
+// occupied is blocked without what the device itself thinks of it.
+func (p *planner) occupied(a netip.Addr, id model.DeviceID, keeps bool) string {
 	if why := p.space.unfit(a); why != "" {
 		return why
 	}

@@ -52,6 +52,10 @@ func (p *planner) reserve(d *device) {
 		p.line(d.rec.ID, WhatReservation, d.byHand.Section, "somebody made it by hand; homeconf leaves it alone")
 		return
 	}
+	if d.rec.Declined {
+		p.line(d.rec.ID, WhatReservation, "none", "a person deleted it; homeconf makes none until something is chosen for the device")
+		return
+	}
 	why := "so that DHCP gives this address to this device and to no other"
 	p.line(d.rec.ID, WhatReservation, fmt.Sprintf("%s for %s", d.address, joined(d.macs)), why)
 	p.out.Gateway.Reservations = append(p.out.Gateway.Reservations, model.Reservation{
@@ -316,6 +320,9 @@ func (p *planner) lookOutside(d *device) {
 		}
 		if p.space.prefix.Contains(a) {
 			return
+		}
+		if p.in.Policy.Former.Contains(a) {
+			return // told once for the whole home
 		}
 		outside = a
 	}

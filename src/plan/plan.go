@@ -43,13 +43,15 @@ const (
 
 // Policy is what the owner allows and wishes. The zero value has the defaults.
 type Policy struct {
-	ManageIGMPProxy ManageProxy    // empty: ask
-	IGMPAllowed     bool           // a person said yes to configuring igmpproxy
-	Agentless       Agentless      // empty: suggest
-	AltNets         []netip.Prefix // where multicast is sent from upstream; empty: anywhere
-	DNS             []netip.Addr   // for static devices; empty: the gateway
-	Exclude         []netip.Prefix // addresses never to be given away
-	Names           []string       // host names that no device may take, such as the gateway's
+	ManageIGMPProxy ManageProxy                   // empty: ask
+	IGMPAllowed     bool                          // a person said yes to configuring igmpproxy
+	Agentless       Agentless                     // empty: suggest
+	AltNets         []netip.Prefix                // where multicast is sent from upstream; empty: anywhere
+	DNS             []netip.Addr                  // for static devices; empty: the gateway
+	Exclude         []netip.Prefix                // addresses never to be given away
+	Former          netip.Prefix                  // the LAN's subnet until it changed, while somebody may be there
+	Refused         map[model.DeviceID]netip.Addr // what a device would not take
+	Names           []string                      // host names that no device may take, such as the gateway's
 }
 
 // Line is one thing decided, about a device or, with no device, the home.
@@ -96,6 +98,7 @@ func Make(in Input) Plan {
 		p.planDevice(d)
 	}
 	p.planMarks()
+	p.keepFormer()
 	p.planMulticast()
 	p.lookAtHome()
 	p.listProbes()

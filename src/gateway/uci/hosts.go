@@ -8,9 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"homeconf/src/model"
@@ -294,4 +296,18 @@ func boolean(s *file.Section, option string, normally bool) bool {
 		return false
 	}
 	return normally
+}
+
+// Rest is a digest of all in a file that is not ours.
+func Rest(f *file.File) string {
+	if f == nil {
+		return ""
+	}
+	h := fnv.New64a()
+	for _, s := range f.Sections("") {
+		if _, ours := model.SectionOwner(s.Name()); !ours {
+			fmt.Fprintf(h, "%q %q %q\n", s.Type(), s.Name(), s.Options())
+		}
+	}
+	return strconv.FormatUint(h.Sum64(), 16)
 }
