@@ -306,7 +306,7 @@ func Rest(f *file.File) string {
 	h := fnv.New64a()
 	for _, s := range f.Sections("") {
 		if _, ours := model.SectionOwner(s.Name()); !ours {
-			fmt.Fprintf(h, "%q %q %q\n", s.Type(), s.Name(), s.Options())
+			fmt.Fprintf(h, "%q %q %+v\n", s.Type(), s.Name(), s.Options())
 		}
 	}
 	return strconv.FormatUint(h.Sum64(), 16)
