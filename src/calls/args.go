@@ -181,6 +181,23 @@ func isSetupCode(v any) error {
 	return nil
 }
 
+// isPath is of a file that the daemon shall write or read: its own folder is
+// not the caller's.
+func isPath(v any) error {
+	if s := v.(string); len(s) > 4096 || !strings.HasPrefix(s, "/") || strings.ContainsRune(s, 0) || strings.HasSuffix(s, "/") {
+		return fmt.Errorf("%.80q: want an absolute path of a file", s)
+	}
+	return nil
+}
+
+// isPassphrase never repeats what was given: it is a secret.
+func isPassphrase(v any) error {
+	if n := len(v.(string)); n < 12 || n > 1024 {
+		return errors.New("want 12 to 1024 bytes")
+	}
+	return nil
+}
+
 func isCodeTime(v any) error {
 	if d := v.(time.Duration); d < time.Minute || d > 24*time.Hour {
 		return fmt.Errorf("%v: want 1m to 24h", d)

@@ -144,6 +144,30 @@ type LeftDevice struct {
 	Said    string         `json:"said"` // in words
 }
 
+// BackupResult is a recovery file that was written.
+type BackupResult struct {
+	File       string `json:"file"`
+	Devices    int    `json:"devices"`
+	Passphrase string `json:"passphrase,omitempty"` // made for it; it is shown this once
+}
+
+// KeyResult is how the home key stands, never the key.
+type KeyResult struct {
+	Home        string      `json:"home"` // the fingerprint
+	Term        uint64      `json:"term"`
+	Former      string      `json:"former,omitempty"` // the former key's, while devices need it
+	FormerUntil time.Time   `json:"former_until,omitzero"`
+	Awaited     []KeyDevice `json:"awaited,omitempty"` // have the former key yet
+	Restored    bool        `json:"restored"`          // from a recovery file, and not everybody has come back
+	Missing     []KeyDevice `json:"missing,omitempty"` // have not come back
+}
+
+// KeyDevice is a device that is waited for.
+type KeyDevice struct {
+	ID   model.DeviceID `json:"id"`
+	Name string         `json:"name,omitempty"`
+}
+
 // DoneResult says in one sentence what was done.
 type DoneResult struct {
 	Text string `json:"text"`

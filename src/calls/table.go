@@ -30,12 +30,22 @@ type Arg struct {
 	Name       string
 	Kind       Kind
 	Required   bool
+	Content    bool   // on the command line a file's name, in the flag --NAME-file: what it holds is the value; "-" is standard input
+	Path       bool   // a file's name, made absolute on the command line
 	Positional bool   // on the command line a word by its place; else a flag
 	Value      string // what the value is called in help: "ID", "NNNNNN"
 	Default    any    // what a handler finds when the argument is missing; nil: nothing
 	Help       string
 
 	check func(any) error // nil: every value of the kind
+}
+
+// Flag is what an argument is called on the command line.
+func (a *Arg) Flag() string {
+	if a.Content {
+		return a.Name + "-file"
+	}
+	return a.Name
 }
 
 // Call is one thing that people and scripts can ask of a daemon.
@@ -52,6 +62,14 @@ type Call struct {
 
 func argID(help string) Arg {
 	return Arg{Name: "id", Kind: String, Required: true, Positional: true, Value: "ID", Help: help, check: isDeviceID}
+}
+
+func argFile(help string) Arg {
+	return Arg{Name: "file", Kind: String, Required: true, Positional: true, Path: true, Value: "FILE", Help: help, check: isPath}
+}
+
+func argPassphrase(required bool, help string) Arg {
+	return Arg{Name: "passphrase", Kind: String, Required: required, Content: true, Value: "FILE", Help: help, check: isPassphrase}
 }
 
 // Table has every call there is.
@@ -161,6 +179,33 @@ var Table = []Call{
 			"The reservation of a device that does not answer stays, so that it is not stranded. Who belongs to the home is not forgotten: " +
 			"a restart of homeconf sets everything up again.",
 		Example: "homeconf home leave --yes", Result: LeaveResult{},
+	},
+	{
+		Name: "backup", Daemon: Configurator, Words: []string{"backup"},
+		Args: []Arg{argFile("where the recovery file is written"), argPassphrase(false, "a file with the passphrase; none: one is made, and shown once")},
+		Help: "Write a recovery file: this home's key and who belongs to it, encrypted by a passphrase. " +
+			"With it another router becomes this home's configurator, and nothing has to be paired again.",
+		Example: "homeconf backup /tmp/home.recovery", Result: BackupResult{},
+	},
+	{
+		Name: "restore", Daemon: Configurator, Words: []string{"restore"},
+		Args: []Arg{argFile("the recovery file"), argPassphrase(true, "a file with the passphrase, or - to type it in"),
+			{Name: "yes", Kind: Bool, Help: "also where this router has a home with devices already, which are forgotten when it is another"}},
+		Help: "Make this router the configurator of the home in a recovery file. Its devices come back by themselves, with their names and addresses; " +
+			"what opened the home to the outside waits for your yes. Use a home on one router only.",
+		Example: "homeconf restore /tmp/home.recovery --passphrase-file -", Result: DoneResult{},
+	},
+	{
+		Name: "key_status", Daemon: Configurator, Words: []string{"key", "status"}, ReadOnly: true,
+		Help:    "Show the home key's fingerprint, and who has not got the present key or has not come back after a restore.",
+		Example: "homeconf key status", Result: KeyResult{},
+	},
+	{
+		Name: "key_rotate", Daemon: Configurator, Words: []string{"key", "rotate"},
+		Args: []Arg{{Name: "yes", Kind: Bool, Help: "also where devices have not got the present key yet; they would have to be paired anew"}},
+		Help: "Give the home a new key, as before an old router is sold. Devices that are here get it at once, others when they come back within 90 days. " +
+			"Recovery files of before don't work any more: make a new one.",
+		Example: "homeconf key rotate", Result: KeyResult{},
 	},
 	{
 		Name: "agent_status", Daemon: Agent, Words: []string{"agent", "status"}, ReadOnly: true,

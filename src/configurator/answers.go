@@ -20,6 +20,10 @@ func (c *Configurator) Call(ctx context.Context, name string, args calls.Args) (
 		return c.answerPlan(ctx)
 	case "home_leave":
 		return c.answerLeave(ctx)
+	case "backup":
+		return c.answerBackup(ctx, args)
+	case "restore":
+		return c.answerRestore(ctx, args)
 	case "device_adopt":
 		return c.answerAdopt(ctx, args.Device("id"), args.String("code"))
 	}
@@ -104,6 +108,10 @@ func (c *Configurator) answer(name string, args calls.Args) (any, error) {
 		return calls.EventsResult{Events: nonNil(c.store.Events(args.Device("device"), int(args.Int("limit"))))}, nil
 	case "metrics":
 		return c.metrics(), nil
+	case "key_status":
+		return c.keyStatus(), nil
+	case "key_rotate":
+		return c.rotateKey(args.Bool("yes"))
 	case "multicast_allow":
 		return c.allowMulticast()
 	}

@@ -109,7 +109,8 @@ type Configurator struct {
 	moved     map[model.DeviceID]time.Time
 	leave     *leaving // the home is being left; nil otherwise
 
-	keeping keeping
+	keeping   keeping
+	restoring bool // another home has taken this one's place on disk
 
 	// Not of the loop.
 	members memberSet
@@ -171,6 +172,9 @@ func New(cfg Config) (*Configurator, error) {
 		if r.State == model.DeviceAdopted && r.Key != nil {
 			c.members.add(session.PublicKey(*r.Key))
 		}
+	}
+	if err := c.beginAnew(); err != nil {
+		return nil, err
 	}
 	if err := c.openRoster(broken); err != nil {
 		return nil, err
@@ -365,7 +369,11 @@ func (c *Configurator) gatewayChanged(what string) {
 
 // begin is the first thing that the loop does: a crash may have left the
 // gateway anywhere, so it is looked at before anybody calls.
-func (c *Configurator) begin() { c.touch() }
+func (c *Configurator) begin() {
+	c.watchFormer()
+	c.sealSoon()
+	c.touch()
+}
 
 // tell writes one line of history.
 func (c *Configurator) tell(kind string, id model.DeviceID, cause, text string, detail ...string) {

@@ -23,6 +23,7 @@ type home struct {
 	instance  [16]byte
 	term      uint64
 	former    *formerKey  // for devices that have not got the present key
+	fresh     bool        // just restored: the devices of the home before are to be forgotten
 	restored  *rosterText // of a recovery file, until its devices have come
 	// allowed are the yeses that a person gave once for the whole home.
 	allowed map[string]bool
@@ -44,6 +45,7 @@ type homeFile struct {
 
 	Former   *formerFile `json:"former,omitempty"`
 	Restored *rosterText `json:"restored,omitempty"`
+	Fresh    bool        `json:"fresh,omitempty"`
 }
 
 // formerKey is the key that the home had before its present one.
@@ -119,7 +121,11 @@ func parseHome(b []byte) (*home, error) {
 	if f.Version != homeVersion {
 		return nil, fmt.Errorf("it has format version %d, this program knows %d", f.Version, homeVersion)
 	}
-	h := &home{term: f.Term, allowed: map[string]bool{}}
+	return f.home()
+}
+
+func (f *homeFile) home() (*home, error) {
+	h := &home{term: f.Term, allowed: map[string]bool{}, fresh: f.Fresh}
 	var err error
 	if h.key, err = session.ParsePrivateKey([]byte(f.Key)); err != nil {
 		return nil, errors.New("it is damaged: the key has not the expected form")
@@ -155,7 +161,7 @@ func decodeHex(dst []byte, s string) bool {
 
 func (h *home) file() homeFile {
 	f := homeFile{Version: homeVersion, Key: string(h.key.SecretText()), Discovery: hex.EncodeToString(h.discovery[:]),
-		Instance: hex.EncodeToString(h.instance[:]), Term: h.term, Restored: h.restored}
+		Instance: hex.EncodeToString(h.instance[:]), Term: h.term, Restored: h.restored, Fresh: h.fresh}
 	for a := range h.allowed {
 		f.Allowed = append(f.Allowed, a)
 	}

@@ -31,6 +31,8 @@ type keeping struct {
 	roster    *roster
 	timer     *time.Timer
 	returning map[model.DeviceID]*returning
+	daily     *time.Timer
+	base      uint64 // the newest generation of before the home was restored that was heard of
 }
 
 // returning is a device that has no record here and may have one of its own.
@@ -63,6 +65,8 @@ func (c *Configurator) openRoster(broken []model.Finding) error {
 		for _, e := range r.Devices {
 			e.Awaited = !e.Gone
 		}
+		c.keeping.base = t.Generation
+		r.enterTerm(c.home.term)
 	}
 	for h, e := range r.Devices {
 		for _, f := range broken { // a device's id begins as its key's hash does
@@ -196,13 +200,14 @@ func (c *Configurator) fill(r *model.Record, e *entry, s sealedRecord, generatio
 	switch {
 	case err != nil:
 		what = fmt.Sprintf("%s came back without its record (%v), so what you chose for it is not known any more.", r.Name(), err)
-	case generation < e.Generation:
+	case generation < e.known():
 		kind = "device.old-copy"
 		what = fmt.Sprintf("%s handed back an old copy of its record (%d; the home had %d), which is not used.", r.Name(), generation, e.Generation)
 	}
 	if what != "" {
 		c.note("restored:"+string(r.ID), []model.Finding{{Kind: kind, Device: r.ID, Text: what,
 			Step: fmt.Sprintf("Look at what it is set to, and choose again where needed: homeconf device show %s", r.ID)}})
+		e.From = e.known()
 		return
 	}
 	c.note("restored:"+string(r.ID), nil)
@@ -213,7 +218,7 @@ func (c *Configurator) fill(r *model.Record, e *entry, s sealedRecord, generatio
 	if len(r.MACs) == 0 {
 		r.MACs = macs
 	}
-	e.Generation = generation
+	e.From = generation
 	c.tell("device.restored", r.ID, "agent", fmt.Sprintf("%s brought its record back.", r.Name()))
 }
 
@@ -266,9 +271,13 @@ func (c *Configurator) kept(who *member, r *model.Record, m wire.Kept) {
 func (c *Configurator) learn(from model.DeviceID, t rosterText) {
 	ours := c.keeping.roster
 	theirs, err := t.roster()
-	if err != nil || theirs.Generation <= ours.Generation {
+	// A roster of the time before the restore is measured by what was known of
+	// that time; any other by our own.
+	before := c.home.restored != nil && t.Term < c.home.term
+	if err != nil || before && theirs.Generation <= c.keeping.base || !before && theirs.Generation <= ours.Generation {
 		return
 	}
+	c.keeping.base = theirs.Generation
 	name := string(from)
 	if r, ok := c.store.Get(from); ok {
 		name = r.Name()
@@ -285,10 +294,13 @@ func (c *Configurator) learn(from model.DeviceID, t rosterText) {
 		switch {
 		case e == nil:
 			ours.Devices[h] = &entry{Generation: their.Generation, Gone: their.Gone, Awaited: !their.Gone, Former: c.home.former != nil && !their.Gone}
-		case their.Generation <= e.Generation:
+		case their.Generation <= e.known():
 			continue
 		default:
-			e.Generation, e.Gone = their.Generation, their.Gone
+			e.Generation, e.Gone = max(e.Generation, their.Generation), their.Gone
+			if e.From > 0 {
+				e.From = their.Generation
+			}
 			switch {
 			case their.Gone:
 				e.Awaited, e.Former = false, false
@@ -307,7 +319,7 @@ func (c *Configurator) learn(from model.DeviceID, t rosterText) {
 			e.Awaited = true
 		}
 	}
-	ours.Generation = theirs.Generation
+	ours.Generation = max(ours.Generation, theirs.Generation)
 	c.raiseTerm(t.Term)
 	c.awaitMembers()
 	c.saveRoster()
@@ -354,6 +366,7 @@ func (c *Configurator) raiseTerm(heard uint64) {
 		return
 	}
 	c.home = &h
+	c.keeping.roster.enterTerm(h.term)
 	for _, who := range c.peers {
 		c.askKept(who.peer)
 	}

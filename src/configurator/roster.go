@@ -2,6 +2,7 @@ package configurator
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -28,7 +29,12 @@ func hashOf(k model.DeviceKey) keyHash {
 
 func (h keyHash) id() model.DeviceID { return model.DeviceID("d" + hex.EncodeToString(h[:5])) }
 
-func (h keyHash) String() string { return hex.EncodeToString(h[:]) }
+func (h keyHash) String() string { return base64.RawURLEncoding.EncodeToString(h[:]) }
+
+func (h *keyHash) read(s string) bool {
+	n, err := base64.RawURLEncoding.Strict().Decode(h[:], []byte(s))
+	return len(s) == base64.RawURLEncoding.EncodedLen(len(h)) && err == nil && n == len(h)
+}
 
 // entry is a device's line of the roster. What follows Gone is this
 // configurator's own and in no copy.
@@ -38,7 +44,20 @@ type entry struct {
 	Digest     string `json:"digest,omitempty"`
 	Awaited    bool   `json:"awaited,omitempty"` // its record is to come from its own agent
 	Former     bool   `json:"former,omitempty"`  // it has not got the home's new key
+	From       uint64 `json:"from,omitempty"`    // the generation of the copy that its record was made of
 }
+
+// known is how new the record was when the home last had it whole.
+func (e *entry) known() uint64 {
+	if e.From > 0 {
+		return e.From
+	}
+	return e.Generation
+}
+
+// enterTerm begins the generations of a term, so that none of them is one that
+// the home gave before it was restored.
+func (r *roster) enterTerm(term uint64) { r.Generation = max(r.Generation, min(term, 1<<31)<<32) }
 
 type roster struct {
 	Generation uint64
@@ -60,7 +79,7 @@ type rosterText struct {
 func (r *roster) text(term uint64) rosterText {
 	t := rosterText{Generation: r.Generation, Term: term}
 	for h, e := range r.Devices {
-		s := h.String() + ":" + strconv.FormatUint(e.Generation, 10)
+		s := h.String() + ":" + strconv.FormatUint(e.Generation, 36)
 		if e.Gone {
 			s += ":gone"
 		}
@@ -81,8 +100,8 @@ func (t rosterText) roster() (*roster, error) {
 		hash, rest, _ := strings.Cut(s, ":")
 		gen, gone, _ := strings.Cut(rest, ":")
 		var h keyHash
-		n, err := strconv.ParseUint(gen, 10, 64)
-		if err != nil || !decodeHex(h[:], hash) || gone != "" && gone != "gone" || n > t.Generation {
+		n, err := strconv.ParseUint(gen, 36, 64)
+		if err != nil || !h.read(hash) || gone != "" && gone != "gone" || n > t.Generation {
 			return nil, errRoster
 		}
 		r.Devices[h] = &entry{Generation: n, Gone: gone != ""}
@@ -133,7 +152,7 @@ func loadRoster(s *inventory.Store, homes ...string) (*roster, error) {
 	r := &roster{Generation: f.Generation, Devices: map[keyHash]*entry{}}
 	for text, e := range f.Devices {
 		var h keyHash
-		if !decodeHex(h[:], text) || e == nil || e.Generation > f.Generation {
+		if !h.read(text) || e == nil || e.Generation > f.Generation {
 			err = errRoster
 			continue
 		}

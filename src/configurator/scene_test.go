@@ -165,7 +165,7 @@ func (s *sim) startHome(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := c.Run(ctx); err != nil {
+		if err := c.Run(ctx); err != nil && !errors.Is(err, errAgain) {
 			s.t.Errorf("configurator: %v", err)
 		}
 	}()

@@ -80,6 +80,7 @@ func (c *Configurator) opened(p *session.Peer) {
 	c.comes(id)
 	c.peers[id] = &member{peer: p, since: time.Now()}
 	c.askKept(p)
+	c.knowsHome(p)
 	c.tell("device.connected", id, "agent", fmt.Sprintf("%s is here, at %s.", r.Name(), model.MAC(p.MAC())))
 }
 
@@ -118,6 +119,8 @@ func (c *Configurator) received(p *session.Peer, m wire.Message) {
 		c.outcome(who, r, m.Outcome)
 	case wire.Confirmed:
 		c.confirmed(who, r, m.Generation)
+	case wire.Rotated:
+		c.rotated(r, m)
 	case wire.Kept:
 		c.kept(who, r, m)
 	case wire.Event:

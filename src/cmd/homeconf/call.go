@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,7 +33,10 @@ func runCall(c *calls.Call, words []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errHelp):
 		printCallHelp(stdout, c)
 		return exitDone
-	case err != nil:
+	case err == nil:
+		err = readContents(&req)
+	}
+	if err != nil {
 		command := strings.Join(c.Words, " ")
 		fmt.Fprintf(stderr, "homeconf %s: %s\nUsage: homeconf %s (more: `homeconf help %s`)\n",
 			command, safe(err.Error()), synopsis(c), command)
@@ -71,7 +76,7 @@ func parseCall(c *calls.Call, words []string) (request, error) {
 	req := request{call: c, args: calls.Args{}, runDir: defaultRunDir}
 	given, places, err := parseFlags(words, func(name string) (known, isSwitch bool) {
 		for i := range c.Args {
-			if a := &c.Args[i]; a.Name == name && !a.Positional {
+			if a := &c.Args[i]; a.Flag() == name && !a.Positional {
 				return true, a.Kind == calls.Bool
 			}
 		}
@@ -91,12 +96,21 @@ func parseCall(c *calls.Call, words []string) (request, error) {
 	}
 	for i := range c.Args {
 		a := &c.Args[i]
-		text, ok := given[a.Name]
+		text, ok := given[a.Flag()]
 		if a.Positional && len(places) > 0 {
 			text, ok, places = places[0], true, places[1:]
 		}
 		switch {
 		case ok:
+			if a.Content {
+				req.args[a.Name] = text // read once all else is right
+				continue
+			}
+			if a.Path && text != "" {
+				if whole, err := filepath.Abs(text); err == nil {
+					text = whole
+				}
+			}
 			v, err := a.Parse(text)
 			if err != nil {
 				errs = append(errs, err.Error())
@@ -106,7 +120,7 @@ func parseCall(c *calls.Call, words []string) (request, error) {
 		case a.Required && a.Positional:
 			errs = append(errs, a.Value+" is missing")
 		case a.Required:
-			errs = append(errs, "--"+a.Name+" is missing")
+			errs = append(errs, "--"+a.Flag()+" is missing")
 		}
 	}
 	if len(places) > 0 {
@@ -116,4 +130,38 @@ func parseCall(c *calls.Call, words []string) (request, error) {
 		return req, errors.New(strings.Join(errs, "; "))
 	}
 	return req, nil
+}
+
+// maxContent bounds what an argument reads of a file.
+const maxContent = 4 << 10
+
+// readContents takes the first line of the files that hold arguments. Errors
+// hold nothing of it.
+func readContents(req *request) error {
+	for i := range req.call.Args {
+		a := &req.call.Args[i]
+		name, given := req.args[a.Name].(string)
+		if !a.Content || !given {
+			continue
+		}
+		in := os.Stdin
+		if name != "-" {
+			f, err := os.Open(name)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			in = f
+		}
+		line, err := bufio.NewReader(io.LimitReader(in, maxContent)).ReadString('\n')
+		if err != nil && err != io.EOF {
+			return err
+		}
+		v, err := a.Parse(strings.TrimRight(line, "\r\n"))
+		if err != nil {
+			return err
+		}
+		req.args[a.Name] = v
+	}
+	return nil
 }

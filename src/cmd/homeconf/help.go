@@ -53,9 +53,9 @@ func synopsis(c *calls.Call) string {
 		case a.Positional:
 			s += " [" + a.Value + "]"
 		case a.Required && a.Kind == calls.Bool:
-			s += " --" + a.Name
+			s += " --" + a.Flag()
 		case a.Required:
-			s += " --" + a.Name + " " + a.Value
+			s += " --" + a.Flag() + " " + a.Value
 		}
 	}
 	return s
@@ -83,7 +83,7 @@ func printCallHelp(w io.Writer, c *calls.Call) {
 	for _, a := range c.Args {
 		name := a.Value
 		if !a.Positional {
-			name = strings.TrimSpace("--" + a.Name + " " + a.Value)
+			name = strings.TrimSpace("--" + a.Flag() + " " + a.Value)
 		}
 		help := a.Help
 		if a.Default != nil {
