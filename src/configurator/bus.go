@@ -31,11 +31,32 @@ func (c *Configurator) closeBus() {
 
 // serveBus publishes our object, until ctx ends.
 func (c *Configurator) serveBus(ctx context.Context) error {
-	if c.bus != nil {
-		defer c.closeBus()
-		calls.PublishBus(ctx, c.bus, calls.Object(calls.Configurator, c.Call), c.log, c.object.Store)
+	if c.bus == nil {
+		return nil
 	}
+	defer c.closeBus()
+	calls.PublishBus(ctx, c.bus, calls.Object(calls.Configurator, c.Call), c.log, func(p *ubus.Published) {
+		c.wg.Go(func() error { c.sendNotes(ctx, p); return nil })
+	})
 	return nil
+}
+
+// maxNotes is how many notifications may wait for an ubusd that takes none.
+const maxNotes = 256
+
+// sendNotes sends what notify has put aside: ubusd may be slow, the loop must not.
+func (c *Configurator) sendNotes(ctx context.Context, p *ubus.Published) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-c.notes:
+			data := new(ubus.Builder).String("device", string(e.Device)).String("kind", e.Kind).String("text", e.Text).Int64("time", e.Time.Unix()).Table()
+			if err := p.Notify(ctx, notifications[e.Kind], data); err != nil && ctx.Err() == nil {
+				c.log.Debug("notification was not sent", "kind", e.Kind, "err", err)
+			}
+		}
+	}
 }
 
 // notifications are the kinds of events that are told on ubus, and under which
@@ -61,14 +82,13 @@ var notifications = map[string]string{
 
 // notify tells who listens on ubus. It never waits.
 func (c *Configurator) notify(e model.Event) {
-	p := c.object.Load()
-	name := notifications[e.Kind]
-	if p == nil || name == "" || !p.Subscribed() {
+	if c.bus == nil || notifications[e.Kind] == "" {
 		return
 	}
-	data := new(ubus.Builder).String("device", string(e.Device)).String("kind", e.Kind).String("text", e.Text).Int64("time", e.Time.Unix()).Table()
-	if err := p.Notify(c.ctx, name, data); err != nil {
-		c.log.Debug("notification was not sent", "name", name, "err", err)
+	select {
+	case c.notes <- e:
+	default:
+		c.log.Debug("notification was dropped", "kind", e.Kind)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -73,9 +72,9 @@ type Configurator struct {
 	ctx   context.Context // of Run: what is started beside the loop ends with it
 	wg    errgroup.Group
 
-	bus    *ubus.Client                   // nil: this is no OpenWrt
-	object atomic.Pointer[ubus.Published] // on ubus, once it is published
-	iface  string                         // the LAN's device
+	bus   *ubus.Client     // nil: this is no OpenWrt
+	notes chan model.Event // to be told on ubus
+	iface string           // the LAN's device
 
 	box *mailbox
 
@@ -143,7 +142,7 @@ func New(cfg Config) (*Configurator, error) {
 		return nil, errOff
 	}
 	c := &Configurator{
-		cfg: cfg, log: cfg.Log, box: newMailbox(), count: &session.Counters{},
+		cfg: cfg, log: cfg.Log, box: newMailbox(), notes: make(chan model.Event, maxNotes), count: &session.Counters{},
 		peers: map[model.DeviceID]*member{}, waiting: map[model.DeviceID]*waiting{}, seen: map[model.DeviceID]*model.Record{},
 		findings: newFindings(), probes: newProbes(), checks: map[model.DeviceID][]model.Check{},
 		conflicts: map[netip.Addr]*time.Timer{}, contested: map[netip.Addr]bool{}, moved: map[model.DeviceID]time.Time{}, ending: make(chan error, 1),
