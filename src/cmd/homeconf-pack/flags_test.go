@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The feed compiles as make build does: without its flags the binary is a third
+// The feed compiles as make build does: without its flags the binary is a tenth
 // larger.
 func TestFeedCompilesTheSame(t *testing.T) {
 	read := func(path string) string {
