@@ -3,7 +3,6 @@ package configurator
 import (
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -156,7 +155,7 @@ func (c *Configurator) putBack(want model.GatewayState, change gateway.Change, e
 	if err != nil {
 		return nil
 	}
-	again := w.put != nil && reflect.DeepEqual(*w.put, want)
+	again := w.put != nil && model.Same(*w.put, want)
 	w.put = &want
 	if !again {
 		return w.robbed
@@ -194,7 +193,7 @@ func shortList(l []string) string {
 func (c *Configurator) gatewayHeld(want model.GatewayState) bool {
 	w := &c.work
 	t := c.tries.of(triesGateway)
-	if w.put == nil || t.n == 0 || !reflect.DeepEqual(*w.put, want) {
+	if w.put == nil || t.n == 0 || !model.Same(*w.put, want) {
 		return false
 	}
 	left := c.tries.pause(triesGateway) - time.Since(t.last)
