@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -178,7 +179,11 @@ func Run(ctx context.Context, cfg Config) error {
 		if err != nil {
 			return err
 		}
-		if err := a.Run(ctx); !errors.Is(err, errAgain) {
+		err = a.Run(ctx)
+		if d, ours := a.cfg.Device.(io.Closer); ours && cfg.Device == nil {
+			d.Close()
+		}
+		if !errors.Is(err, errAgain) {
 			return err
 		}
 		if ctx.Err() != nil {

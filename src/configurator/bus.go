@@ -201,3 +201,13 @@ func (c *Configurator) sawNew(ids []model.DeviceID) {
 		c.notify(model.Event{Time: now, Device: id, Kind: "device.seen", Text: "A new device was seen."})
 	}
 }
+
+// noLongerSeen forgets a device without an agent, which has turned out to have
+// one: it goes on under another id.
+func (c *Configurator) noLongerSeen(mac model.MAC) {
+	id := model.IDOfMAC(mac)
+	if c.seen[id] != nil {
+		delete(c.seen, id)
+		c.notify(model.Event{Time: time.Now(), Device: id, Kind: "device.forgotten", Text: "This device has an agent, and goes by another id now."})
+	}
+}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"homeconf/src/link"
+	"homeconf/src/model"
+	"homeconf/src/sighting"
 	"homeconf/src/ubus"
 	"homeconf/src/ubus/ubustest"
 )
@@ -73,8 +75,12 @@ func TestOnTheBus(t *testing.T) {
 		hear("pairing.opened ")
 		call("pair_close", `{}`)
 
+		// Its agent comes after the device itself.
+		s.see <- []sighting.Evidence{{MAC: model.MAC{2, 0, 0, 1, 0, 1}, Active: true, Source: sighting.DHCP}}
+		hear("device.added m020000010001")
 		b := s.plug(t.Context(), 1)
 		id := string(b.id(t))
+		hear("device.removed m020000010001")
 		hear("pairing.waiting " + id)
 		if m := call("metrics", `{}`); m.Int("devices_waiting") != 1 || !m.Has("frames_cookie") {
 			t.Errorf("metrics %s", m.JSON())

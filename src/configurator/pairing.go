@@ -59,7 +59,7 @@ func (c *Configurator) strangerWaits(p *session.Peer, asked session.Waiting) {
 	w := &waiting{peer: p, asked: asked, since: time.Now(), record: &model.Record{
 		ID: id, MACs: []model.MAC{mac}, State: model.DeviceWaiting, FirstSeen: time.Now()}}
 	c.waiting[id] = w
-	delete(c.seen, model.IDOfMAC(mac))
+	c.noLongerSeen(mac)
 	if asked.Way == wire.WayCode {
 		// Whoever typed the code has said yes, and the device has proven it.
 		c.adopt(id, w, "code", func(err error) {

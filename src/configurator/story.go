@@ -139,7 +139,7 @@ func (c *Configurator) reported(who *member, r *model.Record, rep model.Report) 
 	r.Report, r.LastSeen = &rep, time.Now()
 	r.MACs = c.ownMACs(r.ID, model.MAC(who.peer.MAC()), &rep)
 	for _, m := range r.MACs {
-		delete(c.seen, model.IDOfMAC(m))
+		c.noLongerSeen(m)
 	}
 	delete(c.coming, r.ID)
 	c.cfg.Step("report.received")
