@@ -331,6 +331,8 @@ func (a *Agent) received(p *session.Peer, m wire.Message) {
 		a.configure(m)
 	case wire.Confirm:
 		a.confirm(m)
+	case wire.Retire:
+		a.letGo(m)
 	default:
 		a.log.Debug("message that an agent takes no notice of", "type", m.Type())
 	}

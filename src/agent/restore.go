@@ -182,6 +182,17 @@ func (a *Agent) wipe(ctx context.Context) error {
 	a.giveLeaseBack()
 	taken := a.cfg.Device.Apply(ctx, model.Settings{})
 	a.cfg.Step("reset.taken")
+	if err := a.forget(); err != nil {
+		return err
+	}
+	if taken != nil {
+		return fmt.Errorf("the home is forgotten, but taking its settings away failed: %w", taken)
+	}
+	return nil
+}
+
+// forget makes a stranger of this device, with a key that nobody knows.
+func (a *Agent) forget() error {
 	for _, path := range []string{a.files.pending(), a.files.sealed(), a.files.state(), a.files.key()} {
 		if err := system.RemoveFile(path); err != nil {
 			a.change.failed = true // nothing is forgotten, so it is put back
@@ -202,11 +213,5 @@ func (a *Agent) wipe(ctx context.Context) error {
 	a.change = change{state: model.CommitNone}
 	a.peer, a.digits = nil, session.Digits{}
 	a.log.Info("this device is a stranger now")
-	if err := a.renewSession(); err != nil {
-		return err
-	}
-	if taken != nil {
-		return fmt.Errorf("the home is forgotten, but taking its settings away failed: %w", taken)
-	}
-	return nil
+	return a.renewSession()
 }

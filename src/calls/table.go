@@ -119,6 +119,13 @@ var Table = []Call{
 		Example: "homeconf device set m001122334455 --category AV_STB --name \"Living room\"", Result: DeviceSummary{},
 	},
 	{
+		Name: "device_retire", Daemon: Configurator, Words: []string{"device", "retire"},
+		Args: []Arg{argID("the device")},
+		Help: "Let a device go. Its agent goes back to DHCP and forgets this home, and what the gateway has for it is taken away; " +
+			"for one that is not here, after ten minutes. When it comes back it is a stranger.",
+		Example: "homeconf device retire d1a2b3c4d5e", Result: DoneResult{},
+	},
+	{
 		Name: "pair", Daemon: Configurator, Words: []string{"pair"},
 		Args: []Arg{{Name: "for", Kind: Duration, Value: "TIME", Default: 2 * time.Minute, check: isWindow,
 			Help: "how long the window stays open, 10s to 10m"},

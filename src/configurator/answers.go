@@ -82,6 +82,8 @@ func (c *Configurator) answer(name string, args calls.Args) (any, error) {
 		return calls.DoneResult{Text: fmt.Sprintf("%s was turned away.", id)}, nil
 	case "device_set":
 		return c.choose(id, args)
+	case "device_retire":
+		return c.retire(id)
 	case "pair":
 		if args.Bool("wps") && !c.opts.Configurator.WPS {
 			return nil, calls.Errorf(calls.PermissionDenied, "the WPS button opens no pairing window: option wps is off")
@@ -207,7 +209,9 @@ func (c *Configurator) record(id model.DeviceID) (*model.Record, error) {
 func (c *Configurator) summaries() []calls.DeviceSummary {
 	l := []calls.DeviceSummary{}
 	for _, r := range c.everybody() {
-		l = append(l, c.summary(r))
+		if r.State != model.DeviceRetired {
+			l = append(l, c.summary(r))
+		}
 	}
 	return l
 }
@@ -324,6 +328,9 @@ func (c *Configurator) choose(id model.DeviceID, args calls.Args) (any, error) {
 	r.Declined = false
 	if r.ID.Agentless() && (r.Choice.Category != "" || r.Choice.Profile != "" || r.Choice.Address.IsValid()) {
 		r.State = model.DeviceManaged
+	}
+	if r.Here.IsZero() {
+		r.Here = time.Now()
 	}
 	c.cfg.Step("choice.begin")
 	if err := c.require(r); err != nil {

@@ -106,7 +106,8 @@ type Configurator struct {
 	conflicts map[netip.Addr]*time.Timer // that end the finding
 	contested map[netip.Addr]bool        // that our device has to leave
 	moved     map[model.DeviceID]time.Time
-	leave     *leaving // the home is being left; nil otherwise
+	retiring  *time.Timer // goes on with the devices that leave
+	leave     *leaving    // the home is being left; nil otherwise
 
 	keeping   keeping
 	restoring bool // another home has taken this one's place on disk
@@ -168,7 +169,7 @@ func New(cfg Config) (*Configurator, error) {
 		c.tell("home.founded", "", "configurator", "This home was founded: a home key was made.")
 	}
 	for _, r := range c.store.All() {
-		if r.State == model.DeviceAdopted && r.Key != nil {
+		if (r.State == model.DeviceAdopted || r.State == model.DeviceRetired) && r.Key != nil {
 			c.members.add(session.PublicKey(*r.Key))
 		}
 	}
@@ -372,13 +373,26 @@ func (c *Configurator) begin() {
 	c.watchFormer()
 	c.sealSoon()
 	c.touch()
+	c.retireOn()
+	c.after(absentLook, c.lookForAbsent)
 }
 
 // tell writes one line of history.
 func (c *Configurator) tell(kind string, id model.DeviceID, cause, text string, detail ...string) {
-	e := model.Event{Time: time.Now(), Device: id, Kind: kind, Cause: cause, Text: text, Detail: detail}
-	c.log.Info(text, "event", kind, "device", string(id))
-	if _, err := c.store.Append(e); err != nil {
+	c.happened(model.Event{Device: id, Kind: kind, Cause: cause, Text: text, Detail: detail})
+}
+
+// tellChange is tell for a decision, which a person may take back.
+func (c *Configurator) tellChange(kind string, id model.DeviceID, cause, text string, changes ...model.Change) {
+	c.happened(model.Event{Device: id, Kind: kind, Cause: cause, Text: text, Changes: changes})
+}
+
+// happened writes one line of history.
+func (c *Configurator) happened(e model.Event) {
+	e.Time = time.Now()
+	c.log.Info(e.Text, "event", e.Kind, "device", string(e.Device))
+	var err error
+	if e, err = c.store.Append(e); err != nil {
 		c.log.Error("history was not stored", "err", err)
 	}
 	c.notify(e)

@@ -116,7 +116,7 @@ func (c *Configurator) adopt(id model.DeviceID, w *waiting, cause string, done f
 	}
 	key := model.DeviceKey(w.peer.Key())
 	r := w.record.Clone()
-	r.Key, r.State, r.LastSeen = &key, model.DeviceAdopted, time.Now()
+	r.Key, r.State, r.LastSeen, r.Here = &key, model.DeviceAdopted, time.Now(), time.Now()
 	if old, ok := c.store.Get(id); ok {
 		r.Choice, r.FirstSeen = old.Choice, old.FirstSeen
 	}

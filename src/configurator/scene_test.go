@@ -199,7 +199,15 @@ func (s *sim) plugWith(ctx context.Context, n int, options string) *simBox {
 func (s *sim) startBox(ctx context.Context, b *simBox) {
 	port := s.port(b.mac)
 	a, err := agent.New(agent.Config{ConfigDir: filepath.Join(b.dir, "config"), StateDir: filepath.Join(b.dir, "state"), Interface: "eth0", Log: s.log, Device: b.dev,
-		Link:     func(ctx context.Context, use func(context.Context, link.Port) error) error { return use(ctx, port) },
+		Link: func(ctx context.Context, use func(context.Context, link.Port) error) error {
+			for {
+				if err := use(ctx, port); ctx.Err() != nil || !errors.Is(err, link.ErrDown) {
+					return err
+				}
+				port.Close()
+				port = s.port(b.mac)
+			}
+		},
 		Announce: func(context.Context, netip.Addr) error { return nil }})
 	if err != nil {
 		s.t.Fatal(err)

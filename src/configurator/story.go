@@ -66,6 +66,10 @@ func (h heard) or(p *session.Peer, f func()) {
 func (c *Configurator) opened(p *session.Peer) {
 	id := idOf(p)
 	r, ok := c.store.Get(id)
+	if ok && r.State == model.DeviceRetired {
+		c.sayRetired(id)(&member{peer: p})
+		return
+	}
 	if !ok || r.State != model.DeviceAdopted {
 		if c.returns(p) {
 			return
@@ -341,6 +345,7 @@ func (c *Configurator) confirmed(who *member, r *model.Record, generation uint64
 		}
 		c.tell("device.configured", r.ID, "agent", fmt.Sprintf("%s is configured: %s.", r.Name(), inWords(*r.Desired)))
 		c.leaveOn()
+		c.retireOn()
 		c.watchMulticast()
 		if let {
 			c.touch() // the gateway lets go of what the device had before

@@ -69,6 +69,15 @@ type Record struct {
 	// to the outside, or gives rights, waits for a person's yes.
 	Restored bool `json:"Restored,omitempty"`
 
+	// LetGo is when it was decided that the device leaves. It is ours until
+	// it has gone back to DHCP or had its time; from then on it is retired,
+	// and only its key is remembered.
+	LetGo time.Time `json:"LetGo,omitzero"`
+
+	// Here is a time at which the device was here, at most some days before the
+	// last one: unlike LastSeen it is worth a write to flash.
+	Here time.Time `json:"Here,omitzero"`
+
 	FirstSeen time.Time `json:"FirstSeen,omitzero"`
 	LastSeen  time.Time `json:"LastSeen,omitzero"`
 }
@@ -135,6 +144,18 @@ type Event struct {
 	Cause  string    `json:"Cause,omitempty"`  // "person", "agent", "plan", "gateway"
 	Text   string    `json:"Text"`             // one sentence
 	Detail []string  `json:"Detail,omitempty"` // further lines
+
+	// Changes are what was decided otherwise; Undoes is the number of the
+	// event that this one takes back.
+	Changes []Change `json:"Changes,omitempty"`
+	Undoes  uint64   `json:"Undoes,omitempty"`
+}
+
+// Change is one thing before and after an event. Empty is what nobody chose.
+type Change struct {
+	What   string `json:"What"` // "name", "address", "member", …
+	Before string `json:"Before"`
+	After  string `json:"After"`
 }
 
 // Finding is something wrong that a person should know.

@@ -3,11 +3,12 @@ package options
 import (
 	"encoding/json"
 	"testing"
+	"time"
 )
 
 // Each option of the table reaches its field, whatever type that has.
 func TestEveryOptionReachesItsField(t *testing.T) {
-	examples := map[*kind]string{&boolean: "1", &device: "br-x", &network: "other", &rate: "7", &prefix: "198.51.100.0/24", &category: "AV_STB",
+	examples := map[*kind]string{&boolean: "1", &device: "br-x", &network: "other", &rate: "7", &days: "12d", &prefix: "198.51.100.0/24", &category: "AV_STB",
 		&class: "none", &text: "some text", &ports: "443/tcp 1194/udp", &file: "/some/file", &oui: "02005E", &setupCode: "ABCDEFGHJKLMNPQR", &pairing: "window",
 		&level: "debug", &agentless: "list", &manage: "always", &subnetChange: "restore", &addressPolicy: "static", &portPolicy: "always"}
 	for i := range Table {
@@ -26,6 +27,8 @@ func TestEveryOptionReachesItsField(t *testing.T) {
 			zero = *p != example
 		case *bool:
 			zero = !*p
+		case *time.Duration:
+			zero = *p == 0
 		case *uint32:
 			zero = *p != 7
 		default:

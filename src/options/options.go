@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"homeconf/src/model"
 	"homeconf/src/uci"
@@ -54,7 +55,8 @@ type Configurator struct {
 	UpMbps          uint32
 	ReloadCommand   string
 	WPS             bool
-	Reinstall       bool // read by the boot script /etc/init.d/homeconf-reinstall
+	RetireAfter     time.Duration // 0: never
+	Reinstall       bool          // read by the boot script /etc/init.d/homeconf-reinstall
 	LogLevel        string
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -45,6 +46,8 @@ var Table = []Option{
 		field: func(o *Options) any { return &o.Configurator.UpMbps }},
 	{Section: "configurator", Name: "reload_command", kind: &file, Help: "A program that reloads the service of the UCI package given to it, where nothing watches the configuration folder.",
 		field: func(o *Options) any { return &o.Configurator.ReloadCommand }},
+	{Section: "configurator", Name: "retire_after", kind: &days, Default: "90d", Help: "After how many days of absence a device that you have not named is let go, with a finding a week before; never: it stays.",
+		field: func(o *Options) any { return &o.Configurator.RetireAfter }},
 	{Section: "configurator", Name: "wps", kind: &boolean, Default: "0", Help: "Whether the router's WPS button opens the pairing window.",
 		field: func(o *Options) any { return &o.Configurator.WPS }},
 	{Section: "configurator", Name: "reinstall", kind: &boolean, Default: "0", Help: "Whether homeconf is installed again by itself after a sysupgrade, which keeps settings and removes packages.",
@@ -168,6 +171,8 @@ func assign(field any, all []any) {
 	case **bool:
 		v := all[0].(bool)
 		*p = &v
+	case *time.Duration:
+		*p = all[0].(time.Duration)
 	case *uint32:
 		*p = all[0].(uint32)
 	case **uint32:
@@ -222,6 +227,10 @@ var (
 	rate = kind{"whole Mbit/s, 0 to 100000", func(s string) (any, bool) {
 		n, err := strconv.ParseUint(s, 10, 32)
 		return uint32(n), err == nil && n <= 100000
+	}}
+	days = kind{"days such as 90d, 1d to 3650d, or never", func(s string) (any, bool) {
+		n, err := strconv.ParseUint(strings.TrimSuffix(s, "d"), 10, 16)
+		return time.Duration(n) * 24 * time.Hour, s == "never" || err == nil && n >= 1 && n <= 3650 && strings.HasSuffix(s, "d")
 	}}
 	prefix = kind{"an IPv4 network such as 198.51.100.0/24", func(s string) (any, bool) {
 		p, err := netip.ParsePrefix(s)

@@ -27,6 +27,7 @@ var printers = map[string]func(io.Writer, json.RawMessage) error{
 	"plan":            as(printPlan),
 	"finding_list":    as(printFindings),
 	"event_list":      as(printEvents),
+	"device_retire":   as(printDone),
 	"metrics":         as(printMetrics),
 	"multicast_allow": as(printDone),
 	"home_leave":      as(printLeft),
