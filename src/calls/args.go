@@ -249,6 +249,13 @@ func isWindow(v any) error {
 	return nil
 }
 
+func isEvent(v any) error {
+	if n := v.(int64); n < 1 {
+		return fmt.Errorf("%d is no event's number", n)
+	}
+	return nil
+}
+
 func isLimit(v any) error {
 	if n := v.(int64); n < 1 || n > 1000 {
 		return fmt.Errorf("%d: want 1 to 1000", n)

@@ -169,6 +169,12 @@ var Table = []Call{
 		Example: "homeconf event list --device d1a2b3c4d5e", Result: EventsResult{},
 	},
 	{
+		Name: "undo", Daemon: Configurator, Words: []string{"undo"},
+		Args:    []Arg{{Name: "event", Kind: Int, Required: true, Positional: true, Value: "EVENT", Help: "the event's number, as `homeconf event list` shows it", check: isEvent}},
+		Help:    "Take back what an event decided, unless something else was decided since. That can be taken back as well.",
+		Example: "homeconf undo 482", Result: DoneResult{},
+	},
+	{
 		Name: "metrics", Daemon: Configurator, Words: []string{"metrics"}, ReadOnly: true,
 		Help:    "Print numbers about the home and the configurator, for a collector.",
 		Example: "homeconf metrics", Result: MetricsResult{},

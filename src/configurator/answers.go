@@ -114,6 +114,8 @@ func (c *Configurator) answer(name string, args calls.Args) (any, error) {
 		return c.keyStatus(), nil
 	case "key_rotate":
 		return c.rotateKey(args.Bool("yes"))
+	case "undo":
+		return c.undo(uint64(args.Int("event")))
 	case "multicast_allow":
 		return c.allowMulticast()
 	}
@@ -338,7 +340,7 @@ func (c *Configurator) choose(id model.DeviceID, args calls.Args) (any, error) {
 	}
 	c.cfg.Step("choice.stored")
 	delete(c.seen, id)
-	c.tell("device.chosen", id, "person", fmt.Sprintf("A person chose for %s.", r.Name()), choices(r.Choice)...)
+	c.tellChange("device.chosen", id, "person", fmt.Sprintf("A person chose for %s.", r.Name()), choiceChanges(found, r)...)
 	c.touch()
 	return c.summary(r), nil
 }
@@ -359,27 +361,12 @@ func (c *Configurator) chooseAddress(r *model.Record, text string) error {
 	return nil
 }
 
-func choices(ch model.Choice) []string {
-	var l []string
-	for _, s := range [][2]string{{"name", ch.Name}, {"category", string(ch.Category)}, {"profile", ch.Profile}} {
-		if s[1] != "" {
-			l = append(l, s[0]+": "+s[1])
-		}
-	}
-	if ch.Address.IsValid() {
-		l = append(l, "address: "+ch.Address.String())
-	}
-	return l
-}
-
 func (c *Configurator) allowMulticast() (any, error) {
 	if !c.home.allowed["igmpproxy"] {
-		c.home.allowed["igmpproxy"] = true
-		if err := c.home.save(c.cfg.StateDir); err != nil {
-			delete(c.home.allowed, "igmpproxy")
-			return nil, calls.Errorf(calls.Failed, "%w", err)
+		if err := c.allow(true); err != nil {
+			return nil, err
 		}
-		c.tell("multicast.allowed", "", "person", "A person allowed homeconf to set up the IGMP proxy.")
+		c.tellChange("multicast.allowed", "", "person", "A person allowed homeconf to set up the IGMP proxy.", model.Change{What: "igmpproxy", Before: "", After: "allowed"})
 		c.touch()
 	}
 	return calls.DoneResult{Text: "homeconf may set up the IGMP proxy. It does so when a device needs it."}, nil

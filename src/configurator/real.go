@@ -87,7 +87,7 @@ func leaseFile(configDir string) string {
 // policy is what the owner's options say to the plan.
 func (c *Configurator) policy() plan.Policy {
 	o := c.opts.Configurator
-	return plan.Policy{ManageIGMPProxy: plan.ManageProxy(o.ManageIGMPProxy), IGMPAllowed: c.home.allowed["igmpproxy"],
+	return plan.Policy{ManageIGMPProxy: plan.ManageProxy(o.ManageIGMPProxy), IGMPAllowed: c.home.allowed["igmpproxy"], IGMPRefused: c.home.allowed[refusedProxy],
 		Agentless: plan.Agentless(o.Agentless), AltNets: o.AltNets, Former: c.lan.Before, Refused: c.refusedNow(time.Now())}
 }
 

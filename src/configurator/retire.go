@@ -52,7 +52,7 @@ func (c *Configurator) retire(id model.DeviceID) (any, error) {
 		return nil, calls.Errorf(calls.Failed, "nothing is changed now: %s", c.idleWhy())
 	}
 	if r.LetGo.IsZero() {
-		if err := c.beginRetire(r, "person", "A person let "+r.Name()+" go."); err != nil {
+		if err := c.beginRetire(r, model.Event{Cause: "person", Text: "A person let " + r.Name() + " go."}); err != nil {
 			return nil, calls.Errorf(calls.Failed, "that can't be stored: %w", err)
 		}
 	}
@@ -75,7 +75,7 @@ func (c *Configurator) idleWhy() string {
 
 // beginRetire marks a device as let go. One that nothing keeps is retired at
 // once.
-func (c *Configurator) beginRetire(r *model.Record, cause, text string) error {
+func (c *Configurator) beginRetire(r *model.Record, e model.Event) error {
 	r = r.Clone()
 	r.LetGo = time.Now()
 	c.cfg.Step("retire.begin")
@@ -83,7 +83,9 @@ func (c *Configurator) beginRetire(r *model.Record, cause, text string) error {
 		return err
 	}
 	c.cfg.Step("retire.marked")
-	c.tellChange("device.letgo", r.ID, cause, text, model.Change{What: "member", Before: "yes", After: "leaving"})
+	e.Device, e.Kind = r.ID, "device.letgo"
+	e.Changes = []model.Change{{What: "member", Before: "yes", After: "leaving"}}
+	c.happened(e)
 	c.retireOn()
 	c.touch()
 	return nil
@@ -240,7 +242,7 @@ func (c *Configurator) lookForAbsent() {
 		switch {
 		case after == 0 || away < after || r.Choice.Name != "" || c.opts.Configurator.DryRun || c.standing() != "":
 		case away >= after+absentGrace && time.Since(c.since) >= absentLook:
-			if err := c.beginRetire(r, "configurator", fmt.Sprintf("%s was not seen for %d days, so it is let go.", r.Name(), int(away/(24*time.Hour)))); err != nil {
+			if err := c.beginRetire(r, model.Event{Cause: "configurator", Text: fmt.Sprintf("%s was not seen for %d days, so it is let go.", r.Name(), int(away/(24*time.Hour)))}); err != nil {
 				c.log.Error("an absent device was not let go", "device", string(r.ID), "err", err)
 			}
 		default:

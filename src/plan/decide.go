@@ -202,7 +202,7 @@ func (p *planner) planMulticast() {
 	case p.in.Policy.ManageIGMPProxy == ProxyNever:
 		p.find(KindProxy, "", "IPTV needs an IGMP proxy on the gateway; homeconf was told never to set it up.", "Set it up by hand, or allow it: option manage_igmpproxy")
 		return
-	case !p.mayProxy() && !f.Ours:
+	case !p.mayProxy() && (!f.Ours || p.in.Policy.IGMPRefused):
 		p.find(KindProxy, "", "IPTV needs an IGMP proxy on the gateway, and none is set up.", "Let homeconf do it: homeconf multicast allow")
 		return
 	}

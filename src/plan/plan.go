@@ -44,6 +44,7 @@ const (
 // Policy is what the owner allows and wishes. The zero value has the defaults.
 type Policy struct {
 	ManageIGMPProxy ManageProxy                   // empty: ask
+	IGMPRefused     bool                          // that yes was taken back
 	IGMPAllowed     bool                          // a person said yes to configuring igmpproxy
 	Agentless       Agentless                     // empty: suggest
 	AltNets         []netip.Prefix                // where multicast is sent from upstream; empty: anywhere

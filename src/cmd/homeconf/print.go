@@ -27,6 +27,7 @@ var printers = map[string]func(io.Writer, json.RawMessage) error{
 	"plan":            as(printPlan),
 	"finding_list":    as(printFindings),
 	"event_list":      as(printEvents),
+	"undo":            as(printDone),
 	"device_retire":   as(printDone),
 	"metrics":         as(printMetrics),
 	"multicast_allow": as(printDone),
@@ -235,9 +236,12 @@ func printEvents(w io.Writer, r calls.EventsResult) {
 		return
 	}
 	for _, e := range r.Events {
-		fmt.Fprintf(w, "%s  %-*s  %s\n", precise(e.Time), idWidth, cell(firstOf(string(e.Device), "home"), idWidth), safe(e.Text))
+		fmt.Fprintf(w, "%6d  %s  %-*s  %s\n", e.Seq, precise(e.Time), idWidth, cell(firstOf(string(e.Device), "home"), idWidth), safe(e.Text))
+		for _, c := range e.Changes {
+			e.Detail = append(e.Detail, fmt.Sprintf("%s: %s → %s", c.What, firstOf(c.Before, "-"), firstOf(c.After, "-")))
+		}
 		for _, d := range e.Detail {
-			fmt.Fprintf(w, "%*s  %s\n", len("2006-01-02 15:04:05.000")+2+idWidth, "", safe(d))
+			fmt.Fprintf(w, "%*s  %s\n", len("123456  2006-01-02 15:04:05.000")+2+idWidth, "", safe(d))
 		}
 	}
 }

@@ -124,12 +124,14 @@ gateway      igmp-proxy   wan to lan    Living room receives multicast
 `},
 		{"finding_list", calls.FindingsResult{}, "\nNothing is wrong.\n"},
 		{"event_list", calls.EventsResult{Events: []model.Event{
-			{Time: at(1), Kind: "home.started", Text: "The configurator started."},
-			{Time: at(80), Device: box.ID, Kind: "device.confirmed", Text: "Living room is configured.", Detail: []string{"address 192.168.1.20"}},
+			{Seq: 7, Time: at(1), Kind: "home.started", Text: "The configurator started."},
+			{Seq: 1234567, Time: at(80), Device: box.ID, Kind: "device.confirmed", Text: "Living room is configured.", Detail: []string{"address 192.168.1.20"},
+				Changes: []model.Change{{What: "name", After: "Living\x1b room"}}},
 		}}, `
-2026-03-01 20:15:00.001  home           The configurator started.
-2026-03-01 20:15:00.080  d0123456789    Living room is configured.
-                                        address 192.168.1.20
+     7  2026-03-01 20:15:00.001  home           The configurator started.
+1234567  2026-03-01 20:15:00.080  d0123456789    Living room is configured.
+                                                address 192.168.1.20
+                                                name: - → Living\u001b room
 `},
 		{"agent_status", calls.AgentStatusResult{State: calls.AgentWaiting, Interface: "eth0", MAC: mac, LinkUp: true, Device: box.ID,
 			Digits: "482913", Homes: 1, Commit: model.CommitNone, UptimeSeconds: 5, Version: "1.0"}, `
