@@ -47,6 +47,9 @@ func (a *Agent) letGo(m wire.Retire) {
 			}
 			if l := a.lease.held(); l.Address.IsValid() {
 				a.keepLease(l, true) // it is nobody's settings' any more
+				// The port is opened anew for the new key, and the network is
+				// the same: the lease is not asked for again because of that.
+				a.mac = model.MAC{}
 			} else {
 				a.nobodyAnswers()
 			}

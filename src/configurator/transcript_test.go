@@ -82,6 +82,9 @@ func (s *story) tells(want string) {
 			b.WriteString(" " + string(e.Device))
 		}
 		b.WriteString(": " + e.Text + "\n")
+		for _, ch := range e.Changes {
+			e.Detail = append(e.Detail, ch.What+": "+ch.After)
+		}
 		for _, d := range e.Detail {
 			b.WriteString("- " + d + "\n")
 		}
@@ -359,6 +362,7 @@ func TestStoryProxyIsAskedFor(t *testing.T) {
 		time.Sleep(time.Second)
 		s.tells(`
 multicast.allowed: A person allowed homeconf to set up the IGMP proxy.
+- igmpproxy: allowed
 finding.cleared: No longer so: IPTV needs an IGMP proxy on the gateway, and none is set up.
 gateway.changed: The gateway was changed: 2 steps.
 - added igmp-proxy: wan to lan 0.0.0.0/0
@@ -391,6 +395,7 @@ func TestStoryWithoutAgent(t *testing.T) {
 device.chosen m020000020001: A person chose for Old box.
 - name: Old box
 - category: AV_STB
+- state: managed
 device.planned m020000020001: Old box shall have the address 192.168.1.250.
 - profile set_top_box: a person says it is AV_STB
 - address 192.168.1.250: the first free one outside the DHCP pool

@@ -2,6 +2,7 @@ package scene_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -22,12 +23,13 @@ import (
 
 // The scene has three acts: a new box comes and is let in; the owner gives it
 // another address, which takes back what the first act made; and the box is
-// reset, which makes a stranger of it. The last one is played only by those who
-// are killed in it.
+// reset at the box, or let go at the gateway, which makes a stranger of it. One
+// of the last two is played only by those who are killed in it.
 const (
 	comes = iota
 	moves
 	resets
+	retires
 	acts
 )
 
@@ -126,7 +128,7 @@ type outcome struct {
 
 // play plays the scene, in which daemons are killed, one after the other, and
 // started again at once; want are the ends that are waited for, if known.
-func (s *stage) play(ctx context.Context, deaths []point, want [acts]string) (o outcome) {
+func (s *stage) play(ctx context.Context, last int, deaths []point, want [acts]string) (o outcome) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, 50*time.Second)
 	defer cancel()
@@ -145,11 +147,13 @@ func (s *stage) play(ctx context.Context, deaths []point, want [acts]string) (o 
 	defer func() { o.died = len(deaths) - len(k.left) }()
 	playing, stop := context.WithCancel(ctx)
 	defer func() { stop(); k.wg.Wait() }()
-	last := resets
 	if len(deaths) > 0 {
 		last = max(moves, deaths[len(deaths)-1].act)
 	}
 	for act := range last + 1 {
+		if act == resets && last == retires {
+			continue
+		}
 		o.err = k.begin(playing, act)
 		if o.err != nil {
 			return o
@@ -278,6 +282,15 @@ func (s *stage) does(ctx context.Context, n int) (done bool, err error) {
 		}
 		return false, s.box.Call(ctx, "agent_reset", calls.Args{"yes": true}, nil)
 	}
+	if n == retires {
+		if st.Device == s.id && st.Home != "" {
+			if err := s.home.Call(ctx, "device_retire", calls.Args{"id": string(s.id)}, nil); err == nil || calls.CodeOf(err) != calls.InvalidArgument {
+				return false, err
+			}
+		}
+		d, err := s.home.Show(ctx, s.id)
+		return waits && err == nil && d.Record.State == model.DeviceRetired && s.box.HasNoAddress() != nil, err
+	}
 	s.id = st.Device
 	if waits {
 		return false, s.home.Call(ctx, "device_adopt", calls.Args{"id": string(st.Device), "code": st.Digits}, nil)
@@ -299,6 +312,16 @@ func (s *stage) end(ctx context.Context, act int, want string) (string, error) {
 	if act == resets {
 		take = func() (string, error) { return s.box.Stranger(ctx) }
 	}
+	if act == retires {
+		take = func() (string, error) {
+			box, err := s.box.Stranger(ctx)
+			rules, err2 := s.home.GW.Run(ctx, "iptables", "-t", "mangle", "-S")
+			hosts, err3 := os.ReadFile(filepath.Join(s.home.ConfigDir, "dhcp"))
+			// Which address DHCP lends hangs on when the reservation went.
+			box = leased.ReplaceAllString(box, "LEASED")
+			return box + rules + strings.ReplaceAll(string(hosts), s.home.Lab.Dir, "LAB"), errors.Join(err, err2, err3)
+		}
+	}
 	last, since := "", time.Now()
 	for {
 		now, err := take()
@@ -316,6 +339,8 @@ func (s *stage) end(ctx context.Context, act int, want string) (string, error) {
 	}
 }
 
+var leased = regexp.MustCompile(`192\.168\.1\.[1-9]\d+`)
+
 // TestKilledBetweenSteps kills one of the daemons between two steps, wherever
 // there are two, and starts it again: the end is the same as without. The
 // points are those that the daemons themselves tell of in a run in which nobody
@@ -331,6 +356,7 @@ func TestKilledBetweenSteps(t *testing.T) {
 	began := time.Now()
 
 	type job struct {
+		last   int // act, where nobody dies
 		deaths []point
 		o      outcome
 	}
@@ -346,7 +372,7 @@ func TestKilledBetweenSteps(t *testing.T) {
 						return
 					}
 				}
-				j.o = s.play(t.Context(), j.deaths, reference.ends)
+				j.o = s.play(t.Context(), j.last, j.deaths, reference.ends)
 				for act, want := range reference.ends {
 					if got := j.o.ends[act]; got != "" && want != "" && got != want && j.o.err == nil {
 						j.o.err = fmt.Errorf("the end of act %d differs:\n%s", act+1, diff(want, got))
@@ -362,11 +388,17 @@ func TestKilledBetweenSteps(t *testing.T) {
 	defer wg.Wait()
 	defer close(jobs)
 
-	jobs <- job{}
+	jobs <- job{last: resets}
 	first := (<-done).o
 	if first.err != nil {
 		t.Fatal(first.err)
 	}
+	jobs <- job{last: retires}
+	second := (<-done).o
+	if second.err != nil {
+		t.Fatal(second.err)
+	}
+	first.ends[retires], first.passed[retires] = second.ends[retires], second.passed[retires]
 	reference = first
 	checkReference(t, first.ends)
 
@@ -439,6 +471,9 @@ func checkReference(t *testing.T, ends [acts]string) {
 	t.Logf("the end:\n%s\nthe end of the reset:\n%s", transcript, ends[resets])
 	if s := ends[resets]; !strings.Contains(s, "agent.key") || strings.Contains(s, "agent.json") || strings.Contains(s, "192.168.1.") {
 		t.Error("the reset has left something")
+	}
+	if s := ends[retires]; !strings.Contains(s, "agent.key") || strings.Contains(s, "agent.json") || strings.Contains(s, "hc_") || strings.Contains(s, "DSCP") || strings.Count(s, "LEASED/24") != 1 {
+		t.Errorf("whom the home let go is not on DHCP, or something is left:\n%s", s)
 	}
 	for text, want := range map[string]int{
 		"config host 'hc_":                        1,
