@@ -169,6 +169,18 @@ var Table = []Call{
 		Example: "homeconf event list --device d1a2b3c4d5e", Result: EventsResult{},
 	},
 	{
+		Name: "drift_keep", Daemon: Configurator, Words: []string{"drift", "keep"},
+		Args:    []Arg{argID("the device that a finding names")},
+		Help:    "Keep what somebody has set at a device itself: it becomes what is wanted.",
+		Example: "homeconf drift keep d1a2b3c4d5e", Result: DoneResult{},
+	},
+	{
+		Name: "drift_revert", Daemon: Configurator, Words: []string{"drift", "revert"},
+		Args:    []Arg{argID("the device that a finding names")},
+		Help:    "Put back what a device was configured to, in place of what somebody has set there.",
+		Example: "homeconf drift revert d1a2b3c4d5e", Result: DoneResult{},
+	},
+	{
 		Name: "undo", Daemon: Configurator, Words: []string{"undo"},
 		Args:    []Arg{{Name: "event", Kind: Int, Required: true, Positional: true, Value: "EVENT", Help: "the event's number, as `homeconf event list` shows it", check: isEvent}},
 		Help:    "Take back what an event decided, unless something else was decided since. That can be taken back as well.",

@@ -82,6 +82,8 @@ func (c *Configurator) answer(name string, args calls.Args) (any, error) {
 		return calls.DoneResult{Text: fmt.Sprintf("%s was turned away.", id)}, nil
 	case "device_set":
 		return c.choose(id, args)
+	case "drift_keep", "drift_revert":
+		return c.answerDrift(id, name == "drift_keep")
 	case "device_retire":
 		return c.retire(id)
 	case "pair":

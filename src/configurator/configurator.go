@@ -106,8 +106,9 @@ type Configurator struct {
 	conflicts map[netip.Addr]*time.Timer // that end the finding
 	contested map[netip.Addr]bool        // that our device has to leave
 	moved     map[model.DeviceID]time.Time
-	retiring  *time.Timer // goes on with the devices that leave
-	leave     *leaving    // the home is being left; nil otherwise
+	drifts    map[model.DeviceID]string // what was changed at a device, as last told
+	retiring  *time.Timer               // goes on with the devices that leave
+	leave     *leaving                  // the home is being left; nil otherwise
 
 	keeping   keeping
 	restoring bool // another home has taken this one's place on disk
@@ -147,6 +148,7 @@ func New(cfg Config) (*Configurator, error) {
 		peers: map[model.DeviceID]*member{}, waiting: map[model.DeviceID]*waiting{}, seen: map[model.DeviceID]*model.Record{},
 		findings: newFindings(), probes: newProbes(), checks: map[model.DeviceID][]model.Check{},
 		conflicts: map[netip.Addr]*time.Timer{}, contested: map[netip.Addr]bool{}, moved: map[model.DeviceID]time.Time{}, ending: make(chan error, 1),
+		drifts: map[model.DeviceID]string{},
 	}
 	c.box.rest = c.storeBatch
 	c.work.init()

@@ -155,6 +155,7 @@ func (c *Configurator) reported(who *member, r *model.Record, rep model.Report) 
 	}
 	c.settle(who, r, first)
 	c.lookForStray(r)
+	c.lookForDrift(r)
 	c.touch()
 	if !c.someCome(time.Now()) && !c.work.busy {
 		c.passIn(0) // there is nobody else to wait for

@@ -2,6 +2,7 @@ package configurator
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"homeconf/src/calls"
@@ -48,6 +49,10 @@ func (c *Configurator) undo(seq uint64) (any, error) {
 		err = c.undoChoice(back)
 	case "device.letgo":
 		err = c.undoRetire(back)
+	case "drift.kept":
+		err = c.undoKept(back)
+	case "device.drifted":
+		err = calls.Errorf(calls.InvalidArgument, "event %d happened at the device; to put back what was: homeconf drift revert %s", seq, e.Device)
 	case "multicast.allowed":
 		err = c.undoMulticast(back)
 	default:
@@ -203,3 +208,29 @@ func (c *Configurator) allow(yes bool) error {
 
 // refusedProxy is the yes to the IGMP proxy, taken back.
 const refusedProxy = "no-igmpproxy"
+
+// undoKept takes back that what was set at a device is wanted: the plan has its
+// way with it again.
+func (c *Configurator) undoKept(back model.Event) error {
+	r, ok := c.store.Get(back.Device)
+	if !ok || !r.Ours() || r.Kept == nil {
+		return calls.Errorf(calls.InvalidArgument, "event %d was overtaken: nothing that was set at the device is kept now", back.Undoes)
+	}
+	for _, ch := range back.Changes {
+		if ch.What != "address" || !r.Choice.Address.IsValid() {
+			continue
+		}
+		if kept := r.Kept.Address.Addr(); r.Choice.Address != kept {
+			return overtaken(back, ch, r.Choice.Address.String())
+		}
+		r.Choice.Address = netip.Addr{}
+	}
+	r.Kept = nil
+	if err := c.require(r); err != nil {
+		return calls.Errorf(calls.Failed, "that can't be stored: %w", err)
+	}
+	// What was taken back is no decision any more that could be made again.
+	back.Changes = nil
+	c.happened(back)
+	return nil
+}

@@ -221,7 +221,7 @@ func (c *Configurator) planInput() plan.Input {
 // decided records what the plan gives before anything is done about it: after a
 // crash the same devices get the same addresses.
 func (c *Configurator) decided(p plan.Plan) {
-	p = c.leaveBends(c.retireBends(p))
+	p = c.leaveBends(c.retireBends(c.driftBends(p)))
 	c.plan = p
 	c.answerPlans(p, nil)
 	c.probeAhead()
@@ -382,6 +382,7 @@ func (c *Configurator) wrote(want model.GatewayState, change gateway.Change, che
 	}
 	c.leaveOn()
 	c.retireOn()
+	c.lookForDrifts()
 	c.watchMulticast()
 	if len(bad) > 0 {
 		c.gatewayRefuses(bad, perDevice)

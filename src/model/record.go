@@ -69,6 +69,10 @@ type Record struct {
 	// to the outside, or gives rights, waits for a person's yes.
 	Restored bool `json:"Restored,omitempty"`
 
+	// Kept is what somebody set at the device itself and a person, or option
+	// on_drift, said yes to. It stands before what the plan would ask.
+	Kept *Settings `json:"Kept,omitempty"`
+
 	// LetGo is when it was decided that the device leaves. It is ours until
 	// it has gone back to DHCP or had its time; from then on it is retired,
 	// and only its key is remembered.

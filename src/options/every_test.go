@@ -8,7 +8,7 @@ import (
 
 // Each option of the table reaches its field, whatever type that has.
 func TestEveryOptionReachesItsField(t *testing.T) {
-	examples := map[*kind]string{&boolean: "1", &device: "br-x", &network: "other", &rate: "7", &days: "12d", &prefix: "198.51.100.0/24", &category: "AV_STB",
+	examples := map[*kind]string{&boolean: "1", &device: "br-x", &network: "other", &rate: "7", &days: "12d", &onDrift: "revert", &prefix: "198.51.100.0/24", &category: "AV_STB",
 		&class: "none", &text: "some text", &ports: "443/tcp 1194/udp", &file: "/some/file", &oui: "02005E", &setupCode: "ABCDEFGHJKLMNPQR", &pairing: "window",
 		&level: "debug", &agentless: "list", &manage: "always", &subnetChange: "restore", &addressPolicy: "static", &portPolicy: "always"}
 	for i := range Table {

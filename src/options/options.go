@@ -55,6 +55,7 @@ type Configurator struct {
 	UpMbps          uint32
 	ReloadCommand   string
 	WPS             bool
+	OnDrift         string
 	RetireAfter     time.Duration // 0: never
 	Reinstall       bool          // read by the boot script /etc/init.d/homeconf-reinstall
 	LogLevel        string

@@ -46,6 +46,8 @@ var Table = []Option{
 		field: func(o *Options) any { return &o.Configurator.UpMbps }},
 	{Section: "configurator", Name: "reload_command", kind: &file, Help: "A program that reloads the service of the UCI package given to it, where nothing watches the configuration folder.",
 		field: func(o *Options) any { return &o.Configurator.ReloadCommand }},
+	{Section: "configurator", Name: "on_drift", kind: &onDrift, Default: "ask", Help: "What becomes of settings that somebody changes at a configured device: you are asked, they are put back, or they are taken over.",
+		field: func(o *Options) any { return &o.Configurator.OnDrift }},
 	{Section: "configurator", Name: "retire_after", kind: &days, Default: "90d", Help: "After how many days of absence a device that you have not named is let go, with a finding a week before; never: it stays.",
 		field: func(o *Options) any { return &o.Configurator.RetireAfter }},
 	{Section: "configurator", Name: "wps", kind: &boolean, Default: "0", Help: "Whether the router's WPS button opens the pairing window.",
@@ -264,6 +266,7 @@ var (
 	}}
 	pairing       = kind{words: oneOf + string(PairingApprove+", "+PairingWindow+", "+PairingCode)}
 	level         = kind{words: oneOf + "debug, info, warn, error"}
+	onDrift       = kind{words: oneOf + "ask, revert, accept"}
 	agentless     = kind{words: oneOf + "suggest, list"}
 	manage        = kind{words: oneOf + "never, ask, always"}
 	subnetChange  = kind{words: oneOf + "renumber, restore"}

@@ -28,6 +28,8 @@ var printers = map[string]func(io.Writer, json.RawMessage) error{
 	"finding_list":    as(printFindings),
 	"event_list":      as(printEvents),
 	"undo":            as(printDone),
+	"drift_keep":      as(printDone),
+	"drift_revert":    as(printDone),
 	"device_retire":   as(printDone),
 	"metrics":         as(printMetrics),
 	"multicast_allow": as(printDone),
