@@ -12,7 +12,8 @@
 // pin.begin, pin.stored, configure.received, pending.stored, applied,
 // announced, proven, outcome.sent, confirm.received, good.stored,
 // pending.removed, confirmed.sent, revert.begin, reverted, revert.removed,
-// reset.begin, reset.taken, reset.removed, strand.begin, strand.stored,
+// retire.begin, retire.taken, retire.done, reset.begin, reset.taken,
+// reset.removed, strand.begin, strand.stored,
 // stranded, home.back, home.applied, home.stored,
 // keep.begin, keep.stored, rotate.begin, rotate.stored, rotate.sent.
 package agent
