@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"homeconf/src/model"
 )
@@ -31,7 +32,7 @@ func admit(want model.GatewayState, hosts []model.HostEntry) (model.GatewayState
 	}
 
 	var findings []model.Finding
-	out := model.GatewayState{Multicast: want.Multicast}
+	out := model.GatewayState{Multicast: want.Multicast, Redirects: want.Redirects}
 	refused := make(map[netip.Addr]bool)
 	refuse := func(r model.Reservation, text, step string) {
 		refused[r.Address] = true
@@ -72,6 +73,10 @@ next:
 			out.Marks = append(out.Marks, m)
 		}
 	}
+	// Nor is anybody led to an address that is not the device's own.
+	out.Redirects = slices.DeleteFunc(slices.Clone(out.Redirects), func(r model.Redirect) bool {
+		return refused[r.Address] && taken[r.Address] != r.Device
+	})
 	return out, findings
 }
 

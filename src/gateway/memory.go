@@ -32,6 +32,7 @@ type Memory struct {
 	owned   []model.DeviceID
 	lost    int // times that all was lost
 	off     map[model.DeviceID]bool
+	taken   []model.Occupied
 }
 
 // Point is a place where a Memory can be made to fail.
@@ -44,9 +45,11 @@ const (
 	PointDHCP        Point = "dhcp"
 	PointMarks       Point = "marks"
 	PointProxy       Point = "igmpproxy"
+	PointOpenings    Point = "openings"
 	PointReload      Point = "reload"
 	PointReservation Point = "verify-reservations"
 	PointVerifyMarks Point = "verify-marks"
+	PointOpened      Point = "verify-openings"
 	PointMulticast   Point = "verify-multicast"
 	PointLAN         Point = "lan"
 )
@@ -247,10 +250,13 @@ func (m *Memory) Set(ctx context.Context, want model.GatewayState) (Change, erro
 		return Change{}, err
 	}
 	allowed, findings := admit(want, m.network.Reservations)
+	var opened []model.Finding
 	if allowed.Multicast != nil && !m.network.Multicast.Installed {
 		allowed.Multicast = nil
 		findings = append(findings, proxyMissing())
 	}
+	allowed.Redirects, opened = openPorts(allowed.Redirects, m.taken)
+	findings = append(findings, opened...)
 	before, after := m.state, cloneState(allowed)
 	c := Change{Steps: diffState(before, after), Findings: findings}
 	m.owned = nil
@@ -269,7 +275,7 @@ func (m *Memory) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	for _, w := range []struct {
 		what  string
 		point Point
-	}{{WhatReservation, PointDHCP}, {WhatMark, PointMarks}, {WhatProxy, PointProxy}} {
+	}{{WhatReservation, PointDHCP}, {WhatMark, PointMarks}, {WhatProxy, PointProxy}, {WhatOpening, PointOpenings}} {
 		if !touched[w.what] {
 			continue
 		}
@@ -280,7 +286,7 @@ func (m *Memory) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	}
 	m.sets++
 	m.state = after
-	for _, p := range []struct{ what, pkg string }{{WhatReservation, "dhcp"}, {WhatProxy, "igmpproxy"}} {
+	for _, p := range []struct{ what, pkg string }{{WhatReservation, "dhcp"}, {WhatProxy, "igmpproxy"}, {WhatOpening, "firewall"}} {
 		if !touched[p.what] {
 			continue
 		}
@@ -296,7 +302,7 @@ func (m *Memory) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	return c, nil
 }
 
-// Verify is the three below together.
+// Verify is all below together.
 func (m *Memory) Verify(ctx context.Context, want model.GatewayState) ([]model.Check, error) {
 	return verifyAll(ctx, m, want)
 }
@@ -344,6 +350,23 @@ func (m *Memory) VerifyMarks(ctx context.Context, want model.GatewayState, ids .
 			c.Seen = "no rule for " + l.text
 		}
 		out = append(out, c)
+	}
+	return out, ctx.Err()
+}
+
+// VerifyOpenings compares with what is in force.
+func (m *Memory) VerifyOpenings(ctx context.Context, want model.GatewayState, ids ...model.DeviceID) ([]model.Check, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.fail(PointOpened); err != nil {
+		return nil, err
+	}
+	var out []model.Check
+	for _, r := range want.Redirects {
+		if wanted(r.Device, ids) && Collision(r.Outer(), m.taken) == "" {
+			ok := slices.Contains(m.state.Redirects, r)
+			out = append(out, model.Check{Device: r.Device, What: WhatOpening, OK: ok, Seen: openingText(r)})
+		}
 	}
 	return out, ctx.Err()
 }

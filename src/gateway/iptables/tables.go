@@ -70,9 +70,20 @@ func (s State) Empty() bool { return s.Jumps == 0 && !s.Chain }
 // Has says whether a rule is in force: in the chain, and the chain jumped to.
 func (s State) Has(r Rule) bool { return s.Jumps > 0 && slices.Contains(s.Rules, r.String()) }
 
+// chain is one of ours, with the place that jumps to it.
+type chain struct {
+	table, parent, name string
+	canonical           func(line string) string
+}
+
+var marks = chain{table, parent, Chain, canonical}
+
 // Read looks at what is there.
-func (t *Tables) Read(ctx context.Context) (State, error) {
+func (t *Tables) Read(ctx context.Context) (State, error) { return t.read(ctx, marks) }
+
+func (t *Tables) read(ctx context.Context, c chain) (State, error) {
 	var s State
+	table, parent, Chain := c.table, c.parent, c.name
 	if err := ctx.Err(); err != nil {
 		return s, err
 	}
@@ -81,7 +92,7 @@ func (t *Tables) Read(ctx context.Context) (State, error) {
 		return s, fmt.Errorf("list chain %s of table %s: %w", parent, table, err)
 	}
 	for _, l := range lines {
-		if l == jump {
+		if l == "-A "+parent+" -j "+Chain {
 			s.Jumps++
 		}
 	}
@@ -100,7 +111,7 @@ func (t *Tables) Read(ctx context.Context) (State, error) {
 		case strings.HasPrefix(l, "-N "):
 			s.Chain = true
 		case strings.HasPrefix(l, "-A "):
-			s.Rules = append(s.Rules, canonical(l))
+			s.Rules = append(s.Rules, c.canonical(l))
 		}
 	}
 	return s, nil
@@ -131,11 +142,11 @@ func (t *Tables) Put(ctx context.Context, from, to State) error {
 	if from.Equal(to) {
 		return nil
 	}
-	err := t.run(ctx, script(from, to, true))
+	err := t.run(ctx, marks.script(from, to, true))
 	if err != nil && to.Empty() && from.Chain {
 		// Somebody's rule may jump to our chain, and so hold it. Empty it
 		// and leave the name; a person finds why in the kernel's answer.
-		if t.run(ctx, script(from, to, false)) == nil {
+		if t.run(ctx, marks.script(from, to, false)) == nil {
 			return fmt.Errorf("remove chain %s (it is empty now): %w", Chain, err)
 		}
 	}
@@ -143,7 +154,8 @@ func (t *Tables) Put(ctx context.Context, from, to State) error {
 }
 
 // script is the input of iptables-restore --noflush.
-func script(from, to State, remove bool) string {
+func (c chain) script(from, to State, remove bool) string {
+	table, parent, Chain := c.table, c.parent, c.name
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%s\n", table)
 	if to.Chain || from.Chain {
