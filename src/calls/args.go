@@ -269,3 +269,48 @@ func isTrue(v any) error {
 	}
 	return nil
 }
+
+func isPort(v any) error {
+	_, err := model.ParsePort(v.(string))
+	return err
+}
+
+func isExternal(v any) error {
+	if n := v.(int64); n < 1 || n > 65535 {
+		return fmt.Errorf("%d: want 1 to 65535", n)
+	}
+	return nil
+}
+
+func isOpeningID(v any) error {
+	if s := v.(string); !model.ValidOpeningID(s) {
+		return fmt.Errorf("%.40q is no opening's id, such as `homeconf port list` shows", s)
+	}
+	return nil
+}
+
+// maxLast is the longest time that a port can be opened for, but for ever.
+const maxLast = 3650 * 24 * time.Hour
+
+// ParseLast reads for how long a port is opened: "7d", "12h30m", or "ever", which
+// is 0.
+func ParseLast(s string) (time.Duration, error) {
+	if s == "ever" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16)
+		d = time.Duration(n) * 24 * time.Hour
+	}
+	if err != nil || d < time.Minute || d > maxLast {
+		return 0, fmt.Errorf("%.40q: want days, such as 7d, a duration such as 12h, from 1m to 3650d, or ever", s)
+	}
+	return d, nil
+}
+
+func isLast(v any) error {
+	_, err := ParseLast(v.(string))
+	return err
+}

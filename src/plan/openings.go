@@ -65,13 +65,14 @@ type Presence struct {
 // planOpenings decides about every device's.
 func (p *planner) planOpenings() {
 	p.out.Openings = map[model.DeviceID][]model.Opening{}
-	outer := map[model.Port]bool{}
+	outer, granted := map[model.Port]bool{}, map[model.Port]bool{}
 	for _, d := range p.devices {
 		kept := p.keptOpenings(d)
 		wishes, more := p.wishes(d, kept)
 		if d.profile.Ports == model.PortsAlways {
 			for _, w := range wishes {
-				if len(kept) < MaxOpenings && p.takenBy(w) == "" && !p.in.Presence.Now.IsZero() {
+				if len(kept) < MaxOpenings && p.takenBy(w) == "" && !granted[w.Outer()] && p.in.Presence.Now.Year() >= 2000 {
+					granted[w.Outer()] = true
 					kept = append(kept, Opened(w, p.in.Presence.Now, Lease, Lease))
 				}
 			}
@@ -152,22 +153,32 @@ func (p *planner) stillWished(wishes, kept []model.Opening) []model.Opening {
 	})
 }
 
-// takenBy says who has the port outside already.
-func (p *planner) takenBy(o model.Opening) string {
-	for _, t := range p.in.Presence.Taken {
-		if t.Has(o.Outer()) {
-			return t.By
-		}
+// TakenBy says who has the port outside of an opening already: something on the
+// gateway, or another opening. Empty: nobody.
+func TakenBy(o model.Opening, taken []model.Occupied, records []*model.Record) string {
+	if by := occupant(taken, o.Outer()); by != "" {
+		return by
 	}
-	for _, r := range p.records {
+	for _, r := range records {
 		for _, other := range r.Openings {
-			if !other.Denied && other.Outer() == o.Outer() && other.ID != o.ID {
+			if r.Ours() && !other.Denied && other.Outer() == o.Outer() && other.ID != o.ID {
 				return title(r)
 			}
 		}
 	}
 	return ""
 }
+
+func occupant(taken []model.Occupied, port model.Port) string {
+	for _, t := range taken {
+		if t.Has(port) {
+			return t.By
+		}
+	}
+	return ""
+}
+
+func (p *planner) takenBy(o model.Opening) string { return TakenBy(o, p.in.Presence.Taken, p.records) }
 
 // planOpening puts one in force, or says why not.
 func (p *planner) planOpening(d *device, o model.Opening, outer map[model.Port]bool) {
@@ -191,12 +202,10 @@ func (p *planner) planOpening(d *device, o model.Opening, outer map[model.Port]b
 	case len(p.out.Gateway.Redirects) >= maxOpenHome:
 		port.Why = "too many are open"
 	}
-	if port.Why == "" {
-		if by := p.takenBy(o); by != "" && len(p.in.Presence.Taken) > 0 && p.takenByOthers(o) {
-			port.Why = by + " has port " + o.Outer().String()
-			p.findPort("opening-conflict", id, o, "Port "+o.Outer().String()+" of "+title(d.rec)+" can't stay open: "+by+" has it now.",
-				"Take the port from the other, or open another one for the device: homeconf port open "+id.String()+" "+o.Inner().String()+" --external N")
-		}
+	if by := occupant(p.in.Presence.Taken, o.Outer()); by != "" && port.Why == "" {
+		port.Why = by + " has port " + o.Outer().String()
+		p.findPort("opening-conflict", id, o, "Port "+o.Outer().String()+" of "+title(d.rec)+" can't stay open: "+by+" has it now.",
+			"Take the port from the other, or open another one for the device: homeconf port open "+string(id)+" "+o.Inner().String()+" --external N")
 	}
 	what := o.Outer().String() + " outside to " + o.Inner().String()
 	if port.Why != "" {
@@ -219,10 +228,6 @@ func (p *planner) planOpening(d *device, o model.Opening, outer map[model.Port]b
 	}
 	p.out.Gateway.Redirects = append(p.out.Gateway.Redirects, model.Redirect{Device: id, Protocol: o.Protocol, External: o.External,
 		Address: port.Address, Port: o.Port, Start: o.Start, Stop: stop, Reason: reasonOf(o)})
-}
-
-func (p *planner) takenByOthers(o model.Opening) bool {
-	return slices.ContainsFunc(p.in.Presence.Taken, func(t model.Occupied) bool { return t.Has(o.Outer()) })
 }
 
 func reasonOf(o model.Opening) string {
@@ -253,6 +258,9 @@ func (p *planner) whereabouts(d *device) (netip.Addr, string) {
 		if have == a {
 			return a, ""
 		}
+	}
+	if d.rec.Report == nil && d.rec.Sighting == nil && d.rec.Address == a {
+		return a, "" // not looked for yet since a restart
 	}
 	return a, "the device is not known to use its address " + a.String()
 }
