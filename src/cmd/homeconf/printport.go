@@ -22,7 +22,7 @@ func printPorts(w io.Writer, r calls.PortsResult) {
 }
 
 func printPort(w io.Writer, p calls.Port) {
-	f := facts{{"port", safe(p.ID)}, {"device", cell(firstOf(p.Name, string(p.Device)), wide)}, {"outside", outside(p)}, {"leads to", inside(p)}, {"state", join(cell(p.State, wide), cell(p.Why, wide))}}
+	f := facts{{"port", p.ID}, {"device", cell(firstOf(p.Name, string(p.Device)), wide)}, {"outside", outside(p)}, {"leads to", inside(p)}, {"state", join(p.State, p.Why)}}
 	f.add("until", until(p))
 	f.add("reason", p.Reason)
 	f.print(w)

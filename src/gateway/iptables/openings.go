@@ -157,13 +157,19 @@ func openingOptions(line string) (opts map[string]string, chain string) {
 		if _, twice := opts[words[i]]; twice || !slices.ContainsFunc(printed, func(p struct{ option, match string }) bool { return p.option == words[i] }) {
 			return nil, ""
 		}
-		if words[i] == "--comment" && strings.ContainsAny(words[i+1], `"\`) {
+		if words[i] == "--comment" && strings.ContainsAny(words[i+1], `"\`) || words[i] != "--comment" && !plainWord(words[i+1]) {
 			return nil, ""
 		}
 		opts[words[i]] = words[i+1]
 	}
+	if opts["-p"] == "" {
+		return nil, ""
+	}
 	return opts, words[1]
 }
+
+// plainWord says whether a value stands in a rule as it is.
+func plainWord(s string) bool { return s != "" && !strings.ContainsAny(s, " \t\"\\") }
 
 // ParseOpening reads a rule of NATChain.
 func ParseOpening(rule string) (r model.Redirect, ok bool) {
