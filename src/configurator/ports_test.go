@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,9 @@ func (s *story) ports(want string) []calls.Port {
 func (s *story) redirects(want string) {
 	s.t.Helper()
 	var b strings.Builder
-	for _, r := range s.gw.State().Redirects {
+	in := s.gw.State().Redirects
+	sort.Slice(in, func(i, j int) bool { return in[i].Outer().String() < in[j].Outer().String() })
+	for _, r := range in {
 		fmt.Fprintf(&b, "%s to %s:%d\n", r.Outer(), r.Address, r.Port)
 	}
 	if got := strings.TrimSpace(b.String()); got != want {
