@@ -31,7 +31,8 @@ var (
 
 // home is a configurator that does what the test says. It takes everybody in.
 type home struct {
-	key session.PrivateKey
+	key       session.PrivateKey
+	discovery [32]byte
 
 	mu      sync.Mutex
 	members map[session.PublicKey]bool
@@ -49,11 +50,11 @@ func newHome(t *testing.T) *home {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &home{key: key, members: map[session.PublicKey]bool{}}
+	return &home{key: key, discovery: [32]byte{1}, members: map[session.PublicKey]bool{}}
 }
 
 func (h *home) start(ctx context.Context, t *testing.T, port link.Port) (stop func()) {
-	r, err := session.NewResponder(session.ResponderConfig{Key: h.key, DiscoveryKey: [32]byte{1}, Instance: [16]byte{2}, Term: 1, Handler: h,
+	r, err := session.NewResponder(session.ResponderConfig{Key: h.key, DiscoveryKey: h.discovery, Instance: [16]byte{2}, Term: 1, Handler: h,
 		Member: func(k session.PublicKey) bool { h.mu.Lock(); defer h.mu.Unlock(); return h.members[k] }})
 	if err != nil {
 		t.Fatal(err)

@@ -215,6 +215,10 @@ func (c *Configurator) fill(r *model.Record, e *entry, s sealedRecord, generatio
 	report := r.Report
 	*r = *s.Record.Clone()
 	r.State, r.Restored, r.Report, r.LastSeen = model.DeviceAdopted, true, report, time.Now()
+	r.Openings = append([]model.Opening(nil), r.Openings...) // they are never changed in place
+	for i := range r.Openings {
+		r.Openings[i].Unasked = true
+	}
 	if len(r.MACs) == 0 {
 		r.MACs = macs
 	}

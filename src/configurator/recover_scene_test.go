@@ -119,6 +119,7 @@ func three(t *testing.T, f func(t *testing.T, ctx context.Context, s *sim)) {
 		time.Sleep(4 * time.Second)
 		for n, b := range s.box {
 			s.adopt(b)
+			b.known = b.id(t)
 			s.name(b, "Box "+string(rune('A'+n)))
 		}
 		time.Sleep(time.Minute)
@@ -175,6 +176,14 @@ func TestRecovery(t *testing.T) {
 	three(t, func(t *testing.T, ctx context.Context, s *sim) {
 		file, passphrase := s.backup()
 		s.name(s.box[0], "Renamed")
+		if err := s.c.box.ask(ctx, func() {
+			r, _ := s.c.store.Get(s.box[0].known)
+			r.Openings = []model.Opening{{ID: model.OpeningID(r.ID, model.Port{Protocol: model.TCP, Number: 443}, 443), Protocol: model.TCP, Port: 443, External: 443,
+				Origin: "person", Start: time.Now(), Expires: time.Now().Add(time.Hour), Lease: time.Hour}}
+			s.c.put(r)
+		}); err != nil {
+			t.Fatal(err)
+		}
 		s.plug(ctx, 4)
 		time.Sleep(4 * time.Second)
 		s.adopt(s.box[3])
@@ -216,8 +225,14 @@ func TestRecovery(t *testing.T) {
 			t.Errorf("generation %d after %d", g, generation)
 		}
 		for _, b := range s.box {
-			if !s.record(b.id(t)).Restored {
-				t.Errorf("%s: not marked", b.id(t))
+			r := s.record(b.id(t))
+			if !r.Restored || len(r.Openings) != map[bool]int{true: 1}[b == s.box[0]] {
+				t.Errorf("%s: not marked: %+v", b.id(t), r)
+			}
+			for _, o := range r.Openings {
+				if !o.Unasked {
+					t.Errorf("open without a yes: %+v", o)
+				}
 			}
 		}
 		if got := s.kinds(); strings.Contains(got, "device.") {

@@ -32,8 +32,11 @@ func (h keyHash) id() model.DeviceID { return model.DeviceID("d" + hex.EncodeToS
 func (h keyHash) String() string { return base64.RawURLEncoding.EncodeToString(h[:]) }
 
 func (h *keyHash) read(s string) bool {
+	if len(s) != base64.RawURLEncoding.EncodedLen(len(h)) { // Decode would write past h
+		return false
+	}
 	n, err := base64.RawURLEncoding.Strict().Decode(h[:], []byte(s))
-	return len(s) == base64.RawURLEncoding.EncodedLen(len(h)) && err == nil && n == len(h)
+	return err == nil && n == len(h)
 }
 
 // entry is a device's line of the roster. What follows Gone is this

@@ -88,7 +88,8 @@ type sim struct {
 	fs   inventory.FS
 	lan  quietLAN
 	log  *slog.Logger
-	step func(string)
+	step func(string) // nil: stepped
+	dead crash
 	c    *Configurator
 	stop func()
 	mu   sync.Mutex // of box, where it is written
@@ -101,11 +102,12 @@ type sim struct {
 }
 
 type simBox struct {
-	mac  link.MAC
-	dev  *system.Memory
-	a    *agent.Agent
-	stop func()
-	dir  string
+	mac   link.MAC
+	dev   *system.Memory
+	a     *agent.Agent
+	stop  func()
+	dir   string
+	known model.DeviceID // where a test noted it
 }
 
 func newSim(t *testing.T, o link.SegmentOptions) *sim {
@@ -133,7 +135,11 @@ func newSim(t *testing.T, o link.SegmentOptions) *sim {
 
 func (s *sim) startHome(ctx context.Context) {
 	s.t.Helper()
-	c, err := New(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), RunDir: s.run, Bus: s.bus, Log: s.log, FS: s.fs, RollbackFile: filepath.Join(s.dir, "snapshot"), Step: s.step, Gateway: s.gw, Prober: s.lan,
+	step := s.step
+	if step == nil {
+		step = s.stepped
+	}
+	c, err := tryNew(Config{ConfigDir: filepath.Join(s.dir, "config"), StateDir: filepath.Join(s.dir, "home"), RunDir: s.run, Bus: s.bus, Log: s.log, FS: s.fs, RollbackFile: filepath.Join(s.dir, "snapshot"), Step: step, Gateway: s.gw, Prober: s.lan,
 		Reload: s.reload,
 		Link: func(ctx context.Context, use func(context.Context, link.Port) error) error {
 			for { // as link.Keep does
@@ -161,11 +167,16 @@ func (s *sim) startHome(ctx context.Context) {
 		s.t.Fatal(err)
 	}
 	s.c = c
+	if c == nil { // killed on its way up
+		s.stop = func() {}
+		return
+	}
 	ctx, cancel := context.WithCancel(ctx)
+	s.dead.kill = cancel
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := c.Run(ctx); err != nil && !errors.Is(err, errAgain) {
+		if err := c.Run(ctx); err != nil && !errors.Is(err, errAgain) && !s.down() {
 			s.t.Errorf("configurator: %v", err)
 		}
 	}()

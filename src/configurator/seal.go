@@ -100,5 +100,11 @@ func unseal(home session.PrivateKey, device model.DeviceKey, b []byte) (s sealed
 func sealable(r *model.Record) *model.Record {
 	c := r.Clone()
 	c.Report, c.Sighting, c.LastSeen = nil, nil, time.Time{}
+	c.Openings = append([]model.Opening(nil), c.Openings...)
+	for i := range c.Openings {
+		if o := &c.Openings[i]; o.Lease > 0 { // renewed all the time; a yes renews it, too
+			o.Start, o.Expires = time.Time{}, time.Time{}
+		}
+	}
 	return c
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"homeconf/src/inventory"
 	"homeconf/src/model"
 	"homeconf/src/session"
 )
@@ -116,6 +117,7 @@ func FuzzUnseal(f *testing.F) {
 func FuzzRosterText(f *testing.F) {
 	f.Add(uint64(9), keyHash{1}.String()+":7", keyHash{2}.String()+":9:gone")
 	f.Add(uint64(0), "", "x:1")
+	f.Add(uint64(8), "000000000000000000000A:0", "00000000000000000000000:0") // one letter too many
 	f.Fuzz(func(t *testing.T, generation uint64, one, two string) {
 		r, err := rosterText{Generation: generation, Devices: []string{one, two}}.roster()
 		if err != nil {
@@ -123,6 +125,43 @@ func FuzzRosterText(f *testing.F) {
 		}
 		again, err := r.text(0).roster()
 		if err != nil || !reflect.DeepEqual(again, r) {
+			t.Fatalf("%+v came back as %+v, %v", r, again, err)
+		}
+	})
+}
+
+// FuzzLoadRoster: whatever stands in the file, it is read, set aside, or another
+// home's.
+func FuzzLoadRoster(f *testing.F) {
+	h := keyHash{1}.String()
+	f.Add([]byte(`{"version":1,"home":"home","generation":9,"devices":{"` + h + `":{"generation":7,"former":true}}}`))
+	f.Add([]byte(`{"version":1,"home":"home","generation":1,"devices":{"` + h + `":{"generation":7}}}`))
+	f.Add([]byte(`{"version":1,"home":"home","devices":{"` + h + `A":null}}`))
+	f.Add([]byte(`{"version":2}`))
+	f.Add([]byte("{torn"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, _, err := inventory.Open("/home", inventory.WithFS(inventory.InMemory()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.WriteBeside(rosterFile, b); err != nil {
+			t.Fatal(err)
+		}
+		r, err := loadRoster(s, "home")
+		if err != nil {
+			if r, err := loadRoster(s, "home"); r != nil || err != nil {
+				t.Fatalf("not set aside: %v", err)
+			}
+			return
+		}
+		if r == nil {
+			return
+		}
+		r.update(nil, "home")
+		if err := r.save(s, "home"); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := loadRoster(s, "home"); err != nil || !reflect.DeepEqual(again, r) {
 			t.Fatalf("%+v came back as %+v, %v", r, again, err)
 		}
 	})
