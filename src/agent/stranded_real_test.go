@@ -95,7 +95,7 @@ func TestStrandedReal(t *testing.T) {
 		// A firmware upgrade: another subnet, and nothing of homeconf.
 		gateway("addr flush dev lan0")
 		gateway("addr add 10.20.0.1/24 dev lan0")
-		end := lends("10.20.0.150,10.20.0.160,1h")
+		end := lends("10.20.0.150,10.20.0.159,1h")
 		await("a lease in use, the fixed address gone", "10.20.0.15", "192.168.1.250")
 		// Over a reboot of the agent, too.
 		stop()
