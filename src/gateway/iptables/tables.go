@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	goiptables "github.com/coreos/go-iptables/iptables"
 )
 
 // ErrUnsupported says that this gateway can't mark: there is no iptables
@@ -23,10 +21,11 @@ var ErrUnsupported = errors.New("marking by iptables is not possible here")
 const lockWait = 5
 
 // Tables is the mangle table through one iptables program. go-iptables finds out
-// what program it is, and lists; rules are written by its iptables-restore, all
-// in one transaction, for go-iptables writes them one by one.
+// what program it is, and lists (see lister); rules are written by its
+// iptables-restore, all in one transaction, for go-iptables writes them one by
+// one.
 type Tables struct {
-	ipt     *goiptables.IPTables
+	ipt     lister
 	restore string
 	wait    []string
 }
@@ -45,13 +44,13 @@ func Open(program string) (*Tables, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: look for the program: %w", ErrUnsupported, err)
 	}
-	ipt, err := goiptables.New(goiptables.Path(path), goiptables.Timeout(lockWait))
+	ipt, version, err := newLister(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrUnsupported, path, err)
 	}
 	t := &Tables{ipt: ipt, restore: restore}
 	// iptables-restore knows --wait since 1.6.2.
-	if a, b, c := ipt.GetIptablesVersion(); slices.Compare([]int{a, b, c}, []int{1, 6, 2}) >= 0 {
+	if slices.Compare(version, []int{1, 6, 2}) >= 0 {
 		t.wait = []string{"--wait=" + strconv.Itoa(lockWait)}
 	}
 	return t, nil
@@ -97,9 +96,8 @@ func (t *Tables) read(ctx context.Context, c chain) (State, error) {
 		}
 	}
 	lines, err = t.ipt.List(table, Chain)
-	var gone *goiptables.Error
 	switch {
-	case errors.As(err, &gone) && gone.ExitStatus() == 1:
+	case exitStatus(err) == 1:
 		// iptables-nft calls a missing chain incompatible, so the words say
 		// nothing; a table that can't be read failed above already.
 		return s, nil

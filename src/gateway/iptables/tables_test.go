@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,6 +79,10 @@ func TestRealTables(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			own, version, err := newOwnLister(program)
+			if err != nil || len(version) != 3 {
+				t.Fatal(version, err)
+			}
 			put := func(marks ...model.Mark) {
 				t.Helper()
 				to, err := Want(Rules(marks, "br-lan"))
@@ -94,6 +99,12 @@ func TestRealTables(t *testing.T) {
 				now, err := tab.Read(ctx)
 				if err != nil || !now.Equal(to) {
 					t.Fatalf("wrote %+v, read %+v, %v", to, now, err)
+				}
+				// The lister that small routers have sees the same.
+				small := *tab
+				small.ipt = own
+				if now, err = small.Read(ctx); err != nil || !now.Equal(to) {
+					t.Fatalf("wrote %+v, and our own lister read %+v, %v", to, now, err)
 				}
 			}
 			a := model.Mark{Device: stb, Address: addr("192.168.1.50"), Groups: []netip.Addr{addr("239.1.1.1")}, Class: model.ClassBroadcastVideo, Reason: `Bob's "TV" – 50%`}
@@ -160,5 +171,23 @@ func TestPutWithoutTarget(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(dir + "/stdin"); !strings.HasPrefix(string(b), "*mangle\n:HOMECONF_MARK - [0:0]\n-A ") {
 		t.Errorf("input %q", b)
+	}
+}
+
+func TestParseVersion(t *testing.T) {
+	for said, want := range map[string][]int{
+		"iptables v1.8.9 (nf_tables)\n": {1, 8, 9},
+		"iptables v1.8.10 (legacy)":     {1, 8, 10},
+		"iptables v1.4.21\n":            {1, 4, 21},
+		"iptables v1.8":                 nil,
+		"iptables v1.8.x":               nil,
+		"iptables v-1.8.9":              nil,
+		"":                              nil,
+		"no program":                    nil,
+	} {
+		got, err := parseVersion(said)
+		if !slices.Equal(got, want) || (err == nil) != (want != nil) {
+			t.Errorf("%q: %v, %v", said, got, err)
+		}
 	}
 }

@@ -1,0 +1,5 @@
+//go:build mips || mipsle
+
+package iptables
+
+func newLister(path string) (lister, []int, error) { return newOwnLister(path) }
