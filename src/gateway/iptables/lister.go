@@ -17,6 +17,7 @@ import (
 // against the other.
 type lister interface {
 	List(table, chain string) ([]string, error)
+	ListChains(table string) ([]string, error)
 }
 
 // ownLister does of go-iptables what is needed here.
@@ -64,6 +65,21 @@ func (l *ownLister) List(table, chain string) ([]string, error) {
 		return nil, err
 	}
 	return strings.Split(strings.TrimSuffix(out, "\n"), "\n"), nil
+}
+
+// ListChains implements lister: the built-in chains and those that were made.
+func (l *ownLister) ListChains(table string) ([]string, error) {
+	out, err := l.run(append([]string{"-t", table, "-S"}, l.wait...)...)
+	if err != nil {
+		return nil, err
+	}
+	var chains []string
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) >= 2 && (f[0] == "-P" || f[0] == "-N") {
+			chains = append(chains, f[1])
+		}
+	}
+	return chains, nil
 }
 
 func (l *ownLister) run(args ...string) (string, error) {

@@ -101,6 +101,13 @@ func TestRealTables(t *testing.T) {
 					t.Fatalf("wrote %+v, read %+v, %v", to, now, err)
 				}
 				// The lister that small routers have sees the same.
+				wantChains, err := tab.ipt.ListChains(table)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if chains, err := own.ListChains(table); err != nil || !slices.Equal(chains, wantChains) {
+					t.Fatalf("chains %q, want %q, %v", chains, wantChains, err)
+				}
 				small := *tab
 				small.ipt = own
 				if now, err = small.Read(ctx); err != nil || !now.Equal(to) {
