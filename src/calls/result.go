@@ -129,28 +129,6 @@ type CodeResult struct {
 	Codes int       `json:"codes"` // that await their devices, this one included
 }
 
-// PortsResult is what is open to the outside, and what devices ask for.
-type PortsResult struct {
-	Ports []Port `json:"ports"`
-}
-
-// Port is one opening, or the wish for one.
-type Port struct {
-	ID       string         `json:"id"`
-	Device   model.DeviceID `json:"device"`
-	Name     string         `json:"name"` // the device's
-	Protocol model.Protocol `json:"protocol"`
-	Internal uint16         `json:"internal"`
-	External uint16         `json:"external"`
-	State    string         `json:"state"`             // "open", "suspended", "wish" or "refused"
-	Why      string         `json:"why,omitempty"`     // it is not open
-	Address  netip.Addr     `json:"address,omitzero"`  // where it leads while it is open
-	Reason   string         `json:"reason,omitempty"`  // what it is for
-	Origin   string         `json:"origin"`            // "person" or "agent"
-	Until    time.Time      `json:"until,omitzero"`    // none: for ever, or a wish
-	Renewed  bool           `json:"renewed,omitempty"` // it begins anew while the device is seen
-}
-
 // LeaveResult is what became of each device when the home was left.
 type LeaveResult struct {
 	Devices []LeftDevice `json:"devices"`

@@ -197,37 +197,6 @@ var Table = []Call{
 		Example: "homeconf multicast allow", Result: DoneResult{},
 	},
 	{
-		Name: "port_open", Daemon: Configurator, Words: []string{"port", "open"},
-		Args: []Arg{
-			argID("the device to lead to"),
-			{Name: "port", Kind: String, Required: true, Positional: true, Value: "PORT", Help: "the device's port, such as 443/tcp or 1194/udp", check: isPort},
-			{Name: "external", Kind: Int, Value: "N", Help: "the port outside, where it is another one", check: isExternal},
-			{Name: "for", Kind: String, Value: "TIME", Help: "how long: 7d, 12h, or ever; else 30 days, which begin anew while the device is seen", check: isLast},
-			{Name: "reason", Kind: String, Value: "TEXT", Help: "what it is for", check: isName},
-		},
-		Help:    "Open a port to the outside, which leads to a device. It follows the device's address, and is suspended while the device is away.",
-		Example: "homeconf port open d1a2b3c4d5e 443/tcp --for 7d", Result: Port{},
-	},
-	{
-		Name: "port_list", Daemon: Configurator, Words: []string{"port", "list"}, ReadOnly: true,
-		Help:    "List the ports that are open to the outside, and those that devices ask for.",
-		Example: "homeconf port list", Result: PortsResult{},
-	},
-	{
-		Name: "port_allow", Daemon: Configurator, Words: []string{"port", "allow"},
-		Args: []Arg{{Name: "id", Kind: String, Required: true, Positional: true, Value: "ID", check: isOpeningID,
-			Help: "the wish, as `homeconf port list` names it"}},
-		Help:    "Say yes to a port that a device asks for, or to one that a backup brought back.",
-		Example: "homeconf port allow p0123456789", Result: Port{},
-	},
-	{
-		Name: "port_close", Daemon: Configurator, Words: []string{"port", "close"},
-		Args: []Arg{{Name: "id", Kind: String, Required: true, Positional: true, Value: "ID", check: isOpeningID,
-			Help: "the opening or the wish, as `homeconf port list` names it"}},
-		Help:    "Close a port, and end what is connected through it; or say no to a wish.",
-		Example: "homeconf port close p0123456789", Result: DoneResult{},
-	},
-	{
 		Name: "home_leave", Daemon: Configurator, Words: []string{"home", "leave"},
 		Args: []Arg{{Name: "yes", Kind: Bool, Required: true, check: isTrue,
 			Help: "needed: every device is asked back to DHCP, and all that homeconf made on the gateway is removed"}},

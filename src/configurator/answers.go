@@ -18,8 +18,6 @@ func (c *Configurator) Call(ctx context.Context, name string, args calls.Args) (
 	switch name {
 	case "plan":
 		return c.answerPlan(ctx)
-	case "port_open", "port_allow", "port_close":
-		return c.callPorts(ctx, name, args)
 	case "home_leave":
 		return c.answerLeave(ctx)
 	case "backup":
@@ -112,8 +110,6 @@ func (c *Configurator) answer(name string, args calls.Args) (any, error) {
 		return calls.FindingsResult{Findings: nonNil(c.findings.all())}, nil
 	case "event_list":
 		return calls.EventsResult{Events: nonNil(c.store.Events(args.Device("device"), int(args.Int("limit"))))}, nil
-	case "port_list":
-		return c.listPorts(), nil
 	case "metrics":
 		return c.metrics(), nil
 	case "key_status":

@@ -102,7 +102,6 @@ type Configurator struct {
 	coming    map[model.DeviceID]time.Time // let in, and not reported yet
 	late      *time.Timer                  // writes what may be lost
 	mc        multicast
-	ports     ports
 	given     map[netip.Addr]given
 	conflicts map[netip.Addr]*time.Timer // that end the finding
 	contested map[netip.Addr]bool        // that our device has to leave

@@ -162,7 +162,7 @@ func (c *Configurator) leaveBends(p plan.Plan) plan.Plan {
 			stay = append(stay, r)
 		}
 	}
-	p.Gateway, p.Ports = model.GatewayState{Reservations: stay}, nil
+	p.Gateway = model.GatewayState{Reservations: stay}
 	return p
 }
 

@@ -19,13 +19,11 @@ func (c *Configurator) sighted(evidence []sighting.Evidence) {
 	own := c.byMAC()
 	changed := false
 	var fresh []model.DeviceID
-	active := map[model.DeviceID]bool{}
 	for mac, s := range sighting.Merge(evidence) {
 		if mac == c.net.LAN.MAC || mac.IsZero() || mac.IsGroup() {
 			continue
 		}
 		if id, ours := own[mac]; ours {
-			active[id] = active[id] || s.Active
 			changed = c.sightedOurs(id, s, now) || changed
 			continue
 		}
@@ -36,7 +34,6 @@ func (c *Configurator) sighted(evidence []sighting.Evidence) {
 			fresh = append(fresh, model.IDOfMAC(mac))
 		}
 	}
-	c.sawActive(active)
 	c.sawNew(fresh)
 	c.forgetOldest()
 	if changed {

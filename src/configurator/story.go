@@ -85,7 +85,6 @@ func (c *Configurator) opened(p *session.Peer) {
 	c.peers[id] = &member{peer: p, since: time.Now()}
 	c.askKept(p)
 	c.knowsHome(p)
-	c.presenceChanged(id)
 	c.tell("device.connected", id, "agent", fmt.Sprintf("%s is here, at %s.", r.Name(), model.MAC(p.MAC())))
 }
 
@@ -101,7 +100,6 @@ func (c *Configurator) closed(p *session.Peer, err error) {
 		if r, ok := c.store.Get(id); ok {
 			c.tell("device.disconnected", id, "agent", fmt.Sprintf("%s is not heard any more: %v.", r.Name(), err))
 		}
-		c.presenceChanged(id)
 		c.leaveOn()
 	}
 }

@@ -2,7 +2,6 @@ package configurator
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -98,16 +97,11 @@ func (c *Configurator) pass() {
 	}
 	w.busy, w.dirty = true, false
 	c.cfg.Step("pass.begin")
-	ports := c.hasPorts()
 	c.beside(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, lookTime)
 		defer cancel()
 		facts, err := c.cfg.Gateway.Facts(ctx)
-		var taken []model.Occupied
-		if err == nil && ports {
-			taken, err = c.cfg.Gateway.Occupied(ctx)
-		}
-		return func() { c.ports.taken = taken; c.looked(facts, err) }
+		return func() { c.looked(facts, err) }
 	})
 }
 
@@ -115,7 +109,6 @@ func (c *Configurator) pass() {
 func (c *Configurator) passDone(err error) {
 	w := &c.work
 	w.busy = false
-	c.portsPassed(err)
 	c.leavePassed(err)
 	if err != nil {
 		w.fails++
@@ -222,7 +215,7 @@ func (c *Configurator) planInput() plan.Input {
 	network := c.net
 	c.undisputed(busy, &network)
 	return plan.Input{Records: append(c.store.All(), c.seenRecords()...), Profiles: c.profiles, Network: network,
-		Busy: busy, Probed: probed, Policy: c.policy(), Presence: c.presence()}
+		Busy: busy, Probed: probed, Policy: c.policy()}
 }
 
 // decided records what the plan gives before anything is done about it: after a
@@ -230,7 +223,6 @@ func (c *Configurator) planInput() plan.Input {
 func (c *Configurator) decided(p plan.Plan) {
 	p = c.leaveBends(c.retireBends(c.driftBends(p)))
 	c.plan = p
-	c.portsDecided(p)
 	c.answerPlans(p, nil)
 	c.probeAhead()
 	c.note("plan", p.Findings)
@@ -238,16 +230,12 @@ func (c *Configurator) decided(p plan.Plan) {
 		c.passDone(nil)
 		return
 	}
-	var changed, planned []*model.Record
+	var changed []*model.Record
 	for _, r := range c.store.All() {
 		if !r.Ours() {
 			continue
 		}
-		other, opened := c.desire(r, p) || c.work.unkept[r.ID], c.desirePorts(r, p)
-		if other {
-			planned = append(planned, r)
-		}
-		if other || opened {
+		if c.desire(r, p) || c.work.unkept[r.ID] {
 			changed = append(changed, r)
 		}
 	}
@@ -261,13 +249,13 @@ func (c *Configurator) decided(p plan.Plan) {
 			return
 		}
 		clear(c.work.unkept)
-		for _, r := range planned {
+		for _, r := range changed {
 			c.tell("device.planned", r.ID, "plan", c.plannedWords(r), linesOf(p, r.ID)...)
 		}
 	}
 	c.rememberGiven()
 	c.cfg.Step("pass.recorded")
-	want, fresh, opened := p.Gateway, c.unread(p.Gateway), c.verifyPorts(p.Gateway.Redirects)
+	want, fresh := p.Gateway, c.unread(p.Gateway)
 	if c.gatewayHeld(want) {
 		return
 	}
@@ -280,11 +268,6 @@ func (c *Configurator) decided(p plan.Plan) {
 		fresh = alsoPutBack(fresh, change)
 		if err == nil && len(fresh) > 0 {
 			checks, err = c.readBack(ctx, want, fresh)
-		}
-		if err == nil && opened {
-			var more []model.Check
-			more, err = c.cfg.Gateway.VerifyOpenings(ctx, want)
-			checks = append(checks, more...)
 		}
 		return func() { c.wrote(want, change, checks, err) }
 	})
@@ -369,17 +352,10 @@ func (c *Configurator) wrote(want model.GatewayState, change gateway.Change, che
 	}
 	bad := map[model.DeviceID]bool{}
 	perDevice := map[model.DeviceID][]model.Check{}
-	unopened := false
 	for _, k := range checks {
-		if k.What != gateway.WhatOpening {
-			perDevice[k.Device] = append(perDevice[k.Device], k)
-		}
+		perDevice[k.Device] = append(perDevice[k.Device], k)
 		if !k.OK {
-			// An opening is nothing that the device waits for.
-			unopened = unopened || k.What == gateway.WhatOpening
-			if k.What != gateway.WhatOpening {
-				bad[k.Device] = true
-			}
+			bad[k.Device] = true
 			found = append(found, model.Finding{ID: model.FindingID("gateway.differs."+k.What, k.Device), Kind: "gateway.differs", Device: k.Device,
 				Text: fmt.Sprintf("The gateway did not take over the %s: %s.", k.What, k.Seen),
 				Step: "Look at the service's own log; homeconf tries again by itself."})
@@ -408,11 +384,6 @@ func (c *Configurator) wrote(want model.GatewayState, change gateway.Change, che
 	c.retireOn()
 	c.lookForDrifts()
 	c.watchMulticast()
-	if unopened {
-		c.passDone(errors.New("openings are not as written"))
-		return
-	}
-	c.ports.verified = want.Redirects
 	if len(bad) > 0 {
 		c.gatewayRefuses(bad, perDevice)
 		c.passDone(fmt.Errorf("%s not as written", counted(len(bad), "device")))

@@ -3,7 +3,6 @@ package gateway
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"homeconf/src/model"
 )
@@ -32,7 +31,7 @@ func admit(want model.GatewayState, hosts []model.HostEntry) (model.GatewayState
 	}
 
 	var findings []model.Finding
-	out := model.GatewayState{Multicast: want.Multicast, Redirects: want.Redirects}
+	out := model.GatewayState{Multicast: want.Multicast}
 	refused := make(map[netip.Addr]bool)
 	refuse := func(r model.Reservation, text, step string) {
 		refused[r.Address] = true
@@ -73,10 +72,6 @@ next:
 			out.Marks = append(out.Marks, m)
 		}
 	}
-	// Nor is anybody led to an address that is not the device's own.
-	out.Redirects = slices.DeleteFunc(slices.Clone(out.Redirects), func(r model.Redirect) bool {
-		return refused[r.Address] && taken[r.Address] != r.Device
-	})
 	return out, findings
 }
 

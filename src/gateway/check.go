@@ -44,18 +44,6 @@ func check(want model.GatewayState) error {
 			errs = append(errs, fmt.Errorf("mark of %s: %w", m.Device, err))
 		}
 	}
-	for _, r := range want.Redirects {
-		switch {
-		case !r.Device.Valid():
-			errs = append(errs, fmt.Errorf("opening of %s: device id %.40q is malformed", r.Outer(), r.Device))
-		case !r.Outer().Valid() || r.Port == 0:
-			errs = append(errs, fmt.Errorf("opening for %s: port %s is none", r.Device, r.Outer()))
-		case !r.Address.Is4() || r.Address.IsUnspecified() || r.Address.IsMulticast() || r.Address.IsLoopback():
-			errs = append(errs, fmt.Errorf("opening of %s: %s is no IPv4 host address", r.Outer(), r.Address))
-		case !r.Stop.After(r.Start):
-			errs = append(errs, fmt.Errorf("opening of %s: it ends before it begins", r.Outer()))
-		}
-	}
 	if p := want.Multicast; p != nil {
 		if !networkName(p.Upstream) || !networkName(p.Downstream) || p.Upstream == p.Downstream {
 			errs = append(errs, fmt.Errorf("multicast path from %.40q to %.40q: want the names of two UCI networks", p.Upstream, p.Downstream))

@@ -31,10 +31,9 @@ func verifyAll(ctx context.Context, g Gateway, want model.GatewayState) ([]model
 		first <- result{c, err}
 	}()
 	marks, err1 := g.VerifyMarks(ctx, want)
-	openings, err2 := g.VerifyOpenings(ctx, want)
-	multicast, err3 := g.VerifyMulticast(ctx, want)
+	multicast, err2 := g.VerifyMulticast(ctx, want)
 	r := <-first
-	return slices.Concat(r.checks, marks, openings, multicast), errors.Join(r.err, err1, err2, err3)
+	return slices.Concat(r.checks, marks, multicast), errors.Join(r.err, err1, err2)
 }
 
 // line is one thing in force, in words.
@@ -58,9 +57,6 @@ func stateLines(s model.GatewayState) []line {
 		for _, a := range append([]netip.Addr{m.Address}, m.Groups...) {
 			out = append(out, line{WhatMark, m.Device, fmt.Sprintf("%s DSCP %d (%s)", a, v, m.Class)})
 		}
-	}
-	for _, r := range s.Redirects {
-		out = append(out, line{WhatOpening, r.Device, openingText(r)})
 	}
 	if p := s.Multicast; p != nil {
 		out = append(out, line{what: WhatProxy, text: proxyText(*p)})
@@ -113,7 +109,7 @@ func sameReservation(a, b model.Reservation) bool {
 }
 
 func cloneState(s model.GatewayState) model.GatewayState {
-	c := model.GatewayState{Reservations: slices.Clone(s.Reservations), Marks: slices.Clone(s.Marks), Redirects: slices.Clone(s.Redirects)}
+	c := model.GatewayState{Reservations: slices.Clone(s.Reservations), Marks: slices.Clone(s.Marks)}
 	for i := range c.Reservations {
 		c.Reservations[i].MACs = slices.Clone(c.Reservations[i].MACs)
 	}

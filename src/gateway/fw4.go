@@ -81,8 +81,6 @@ func (r *Router) uciMarkWriter(allowed model.GatewayState) writer {
 			} else if len(gwuci.Marks(r.lenient("firewall"))) == 0 {
 				return nil, nil
 			}
-			r.fileMu.Lock()
-			defer r.fileMu.Unlock()
 			known := false
 			done, old, err := gwuci.SetMarks(ctx, r.dir, func() error { known = r.seen("firewall"); return r.pending.begin("firewall") }, want)
 			saved = old

@@ -36,23 +36,17 @@ type Gateway interface {
 	// reload. What the kernel then has is told by Facts.
 	RestoreLAN(ctx context.Context, address netip.Prefix) error
 
-	// Occupied lists the ports of the outside that something else has than an
-	// opening of ours: Set leaves those alone.
-	Occupied(ctx context.Context) ([]model.Occupied, error)
-
 	// Watch tells, until ctx ends, of changes that somebody else made to what
 	// Facts and Set look at, and of what kind they are.
 	Watch(ctx context.Context, changed func(what string)) error
 
-	// Verify is all below together.
+	// Verify is the three below together.
 	Verify(ctx context.Context, want model.GatewayState) ([]model.Check, error)
 	// VerifyReservations asks the DHCP server for each reserved address,
 	// again and again until ctx ends, because the server may be restarting.
 	VerifyReservations(ctx context.Context, want model.GatewayState, ids ...model.DeviceID) ([]model.Check, error)
 	// VerifyMarks compares the kernel's rules with those wanted.
 	VerifyMarks(ctx context.Context, want model.GatewayState, ids ...model.DeviceID) ([]model.Check, error)
-	// VerifyOpenings compares the kernel's rules with those wanted.
-	VerifyOpenings(ctx context.Context, want model.GatewayState, ids ...model.DeviceID) ([]model.Check, error)
 	// VerifyMulticast looks once at the proxy's interfaces, at the groups it
 	// joined upstream and at the streams that flow.
 	VerifyMulticast(ctx context.Context, want model.GatewayState, ids ...model.DeviceID) ([]model.Check, error)

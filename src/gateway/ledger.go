@@ -126,10 +126,6 @@ func objects(s model.GatewayState) []Object {
 	for _, r := range s.Reservations {
 		reserved[line{WhatReservation, r.Device, reservationText(r.Address, r.MACs)}] = r.Reason
 	}
-	opened := map[string]string{}
-	for _, r := range s.Redirects {
-		opened[openingText(r)] = r.Reason
-	}
 	for _, l := range stateLines(s) {
 		o := Object{What: l.what, Device: l.device, Text: l.text}
 		switch l.what {
@@ -137,8 +133,6 @@ func objects(s model.GatewayState) []Object {
 			o.Name, o.Reason = "dhcp.hc_"+string(l.device)+"_*", reserved[l]
 		case WhatMark:
 			o.Name, o.Reason = "mangle.HOMECONF_MARK", why[l.device]
-		case WhatOpening:
-			o.Name, o.Reason = "firewall.hc_"+string(l.device)+"_* or nat.HOMECONF_NAT", opened[l.text]
 		case WhatProxy:
 			o.Name, o.Reason = "igmpproxy.hc_igmpproxy*", s.Multicast.Reason
 		}

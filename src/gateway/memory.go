@@ -32,7 +32,6 @@ type Memory struct {
 	owned   []model.DeviceID
 	lost    int // times that all was lost
 	off     map[model.DeviceID]bool
-	taken   []model.Occupied
 }
 
 // Point is a place where a Memory can be made to fail.
@@ -45,11 +44,9 @@ const (
 	PointDHCP        Point = "dhcp"
 	PointMarks       Point = "marks"
 	PointProxy       Point = "igmpproxy"
-	PointOpenings    Point = "openings"
 	PointReload      Point = "reload"
 	PointReservation Point = "verify-reservations"
 	PointVerifyMarks Point = "verify-marks"
-	PointOpened      Point = "verify-openings"
 	PointMulticast   Point = "verify-multicast"
 	PointLAN         Point = "lan"
 )
@@ -250,13 +247,10 @@ func (m *Memory) Set(ctx context.Context, want model.GatewayState) (Change, erro
 		return Change{}, err
 	}
 	allowed, findings := admit(want, m.network.Reservations)
-	var opened []model.Finding
 	if allowed.Multicast != nil && !m.network.Multicast.Installed {
 		allowed.Multicast = nil
 		findings = append(findings, proxyMissing())
 	}
-	allowed.Redirects, opened = openPorts(allowed.Redirects, m.taken)
-	findings = append(findings, opened...)
 	before, after := m.state, cloneState(allowed)
 	c := Change{Steps: diffState(before, after), Findings: findings}
 	m.owned = nil
@@ -275,7 +269,7 @@ func (m *Memory) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	for _, w := range []struct {
 		what  string
 		point Point
-	}{{WhatReservation, PointDHCP}, {WhatMark, PointMarks}, {WhatProxy, PointProxy}, {WhatOpening, PointOpenings}} {
+	}{{WhatReservation, PointDHCP}, {WhatMark, PointMarks}, {WhatProxy, PointProxy}} {
 		if !touched[w.what] {
 			continue
 		}
@@ -286,7 +280,7 @@ func (m *Memory) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	}
 	m.sets++
 	m.state = after
-	for _, p := range []struct{ what, pkg string }{{WhatReservation, "dhcp"}, {WhatProxy, "igmpproxy"}, {WhatOpening, "firewall"}} {
+	for _, p := range []struct{ what, pkg string }{{WhatReservation, "dhcp"}, {WhatProxy, "igmpproxy"}} {
 		if !touched[p.what] {
 			continue
 		}
@@ -302,7 +296,7 @@ func (m *Memory) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	return c, nil
 }
 
-// Verify is all below together.
+// Verify is the three below together.
 func (m *Memory) Verify(ctx context.Context, want model.GatewayState) ([]model.Check, error) {
 	return verifyAll(ctx, m, want)
 }
@@ -350,23 +344,6 @@ func (m *Memory) VerifyMarks(ctx context.Context, want model.GatewayState, ids .
 			c.Seen = "no rule for " + l.text
 		}
 		out = append(out, c)
-	}
-	return out, ctx.Err()
-}
-
-// VerifyOpenings compares with what is in force.
-func (m *Memory) VerifyOpenings(ctx context.Context, want model.GatewayState, ids ...model.DeviceID) ([]model.Check, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.fail(PointOpened); err != nil {
-		return nil, err
-	}
-	var out []model.Check
-	for _, r := range want.Redirects {
-		if wanted(r.Device, ids) && Collision(r.Outer(), m.taken) == "" {
-			ok := slices.Contains(m.state.Redirects, r)
-			out = append(out, model.Check{Device: r.Device, What: WhatOpening, OK: ok, Seen: openingText(r)})
-		}
 	}
 	return out, ctx.Err()
 }

@@ -57,10 +57,7 @@ type Router struct {
 	marks    marker
 	pending  pending
 	ledger   ledger
-	fileMu   sync.Mutex      // one writer at a time to a file that two have sections in
 	put      *iptables.State // our chain as Set left it; nil: not there, or not known
-	opened   *iptables.Openings
-	uncut    []model.Redirect // gone, and what came in by them not ended yet
 	stamps   stamps
 	netifd   atomic.Pointer[map[string]openwrt.Interface] // as last told; nil: never
 	openMu   sync.Mutex                                   // guards marks while it is opened

@@ -45,19 +45,7 @@ func (r *Router) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	change := Change{Findings: append(findings, r.findHidden("dhcp")...)}
 	allowed.Multicast = r.admitProxy(allowed.Multicast, &change)
 
-	if len(allowed.Redirects) > 0 {
-		taken, err := r.Occupied(ctx)
-		if err != nil {
-			return Change{}, fmt.Errorf("set the gateway: %w", err)
-		}
-		allowed.Redirects, findings = openPorts(allowed.Redirects, taken)
-		change.Findings = append(change.Findings, findings...)
-	}
-	// Each notes its findings for itself: they run side by side.
-	var opened Change
-	var had []model.Redirect
-
-	writers := []writer{r.hostWriter(allowed), r.proxyWriter(allowed, gwuci.IGMPProxy), r.proxyWriter(allowed, gwuci.OMCProxy), r.markWriter(allowed, &change), r.uciMarkWriter(allowed), r.openWriter(allowed, &opened, &had)}
+	writers := []writer{r.hostWriter(allowed), r.proxyWriter(allowed, gwuci.IGMPProxy), r.proxyWriter(allowed, gwuci.OMCProxy), r.markWriter(allowed, &change), r.uciMarkWriter(allowed)}
 	steps := make([][]Step, len(writers))
 	errs := make([]error, len(writers))
 	var wg sync.WaitGroup
@@ -66,7 +54,6 @@ func (r *Router) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	}
 	wg.Wait()
 	change.Steps = slices.Concat(steps...)
-	change.Findings = append(change.Findings, opened.Findings...)
 
 	err = errors.Join(errs...)
 	if err == nil {
@@ -80,7 +67,6 @@ func (r *Router) Set(ctx context.Context, want model.GatewayState) (Change, erro
 	if err != nil {
 		return r.undo(ctx, writers, steps, errs, change, fmt.Errorf("set the gateway: %w", err))
 	}
-	r.endFlows(ctx, had, allowed.Redirects, &change)
 	return change, nil
 }
 

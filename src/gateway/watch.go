@@ -108,7 +108,7 @@ func (r *Router) tellChanges(ctx context.Context, events <-chan source, changed 
 		}
 		var what []string
 		for s := range from {
-			if s == fromServices || s == fromNetwork && r.sidesChanged(ctx) || s == fromFiles && r.filesChanged() || s == fromFirewall && (r.marksChanged(ctx) || r.openingsChanged(ctx)) {
+			if s == fromServices || s == fromNetwork && r.sidesChanged(ctx) || s == fromFiles && r.filesChanged() || s == fromFirewall && r.marksChanged(ctx) {
 				what = append(what, string(s))
 			}
 		}

@@ -108,29 +108,3 @@ type Occupied struct {
 func (o *Occupied) Has(p Port) bool {
 	return (o.Protocol == "" || o.Protocol == p.Protocol) && o.First <= p.Number && p.Number <= o.Last
 }
-
-// maxRanges bounds the ranges of one list.
-const maxRanges = 256
-
-// Ranges makes one range of each "N", "N-M" and "N:M" in a list, as firewalls
-// write them; an empty list is all ports.
-func (o Occupied) Ranges(list string) []Occupied {
-	words := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
-	if len(words) == 0 {
-		return []Occupied{o}
-	}
-	var out []Occupied
-	for _, w := range words[:min(len(words), maxRanges)] {
-		first, last, isRange := strings.Cut(strings.ReplaceAll(w, ":", "-"), "-")
-		if !isRange {
-			last = first
-		}
-		a, err := strconv.ParseUint(first, 10, 16)
-		b, err2 := strconv.ParseUint(last, 10, 16)
-		if err == nil && err2 == nil && a <= b {
-			o.First, o.Last = uint16(a), uint16(b)
-			out = append(out, o)
-		}
-	}
-	return out
-}

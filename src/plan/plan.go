@@ -20,8 +20,6 @@ type Input struct {
 	// Probed are the addresses that were probed, answered for or not.
 	// Plan.Probe does not ask for them again.
 	Probed map[netip.Addr]bool
-	// Presence is what openings depend on.
-	Presence Presence
 }
 
 // ManageProxy says whether homeconf may configure igmpproxy.
@@ -85,10 +83,6 @@ type Plan struct {
 	Addresses map[model.DeviceID]netip.Addr `json:"Addresses"`
 	Findings  []model.Finding               `json:"Findings"`
 	Profiles  map[model.DeviceID]string     `json:"Profiles"` // of every device, ours or not
-	// Openings are what the records of devices of ours should hold, and Ports
-	// where those and the wishes for more stand.
-	Openings map[model.DeviceID][]model.Opening `json:"-"`
-	Ports    []Port                             `json:"-"`
 	// Probe lists addresses newly given that nobody has asked the wire about,
 	// with some spare ones, so that one round of probes nearly always
 	// suffices. Empty: the plan can be carried out.
@@ -107,7 +101,6 @@ func Make(in Input) Plan {
 	p.planMarks()
 	p.keepFormer()
 	p.planMulticast()
-	p.planOpenings()
 	p.lookAtHome()
 	p.listProbes()
 	return p.finish()

@@ -102,7 +102,7 @@ func TestScripts(t *testing.T) {
 		{"away", set, State{}, "*mangle\n:HOMECONF_MARK - [0:0]\n-D FORWARD -j HOMECONF_MARK\n-X HOMECONF_MARK\nCOMMIT\n"},
 	}
 	for _, tt := range tests {
-		if got := marks.script(tt.from, tt.to, true); got != tt.want {
+		if got := script(tt.from, tt.to, true); got != tt.want {
 			t.Errorf("%s:\n%s\nwant\n%s", tt.name, got, tt.want)
 		}
 	}

@@ -69,20 +69,9 @@ func (s State) Empty() bool { return s.Jumps == 0 && !s.Chain }
 // Has says whether a rule is in force: in the chain, and the chain jumped to.
 func (s State) Has(r Rule) bool { return s.Jumps > 0 && slices.Contains(s.Rules, r.String()) }
 
-// chain is one of ours, with the place that jumps to it.
-type chain struct {
-	table, parent, name string
-	canonical           func(line string) string
-}
-
-var marks = chain{table, parent, Chain, canonical}
-
 // Read looks at what is there.
-func (t *Tables) Read(ctx context.Context) (State, error) { return t.read(ctx, marks) }
-
-func (t *Tables) read(ctx context.Context, c chain) (State, error) {
+func (t *Tables) Read(ctx context.Context) (State, error) {
 	var s State
-	table, parent, Chain := c.table, c.parent, c.name
 	if err := ctx.Err(); err != nil {
 		return s, err
 	}
@@ -91,7 +80,7 @@ func (t *Tables) read(ctx context.Context, c chain) (State, error) {
 		return s, fmt.Errorf("list chain %s of table %s: %w", parent, table, err)
 	}
 	for _, l := range lines {
-		if l == "-A "+parent+" -j "+Chain {
+		if l == jump {
 			s.Jumps++
 		}
 	}
@@ -109,7 +98,7 @@ func (t *Tables) read(ctx context.Context, c chain) (State, error) {
 		case strings.HasPrefix(l, "-N "):
 			s.Chain = true
 		case strings.HasPrefix(l, "-A "):
-			s.Rules = append(s.Rules, c.canonical(l))
+			s.Rules = append(s.Rules, canonical(l))
 		}
 	}
 	return s, nil
@@ -140,11 +129,11 @@ func (t *Tables) Put(ctx context.Context, from, to State) error {
 	if from.Equal(to) {
 		return nil
 	}
-	err := t.run(ctx, marks.script(from, to, true))
+	err := t.run(ctx, script(from, to, true))
 	if err != nil && to.Empty() && from.Chain {
 		// Somebody's rule may jump to our chain, and so hold it. Empty it
 		// and leave the name; a person finds why in the kernel's answer.
-		if t.run(ctx, marks.script(from, to, false)) == nil {
+		if t.run(ctx, script(from, to, false)) == nil {
 			return fmt.Errorf("remove chain %s (it is empty now): %w", Chain, err)
 		}
 	}
@@ -152,8 +141,7 @@ func (t *Tables) Put(ctx context.Context, from, to State) error {
 }
 
 // script is the input of iptables-restore --noflush.
-func (c chain) script(from, to State, remove bool) string {
-	table, parent, Chain := c.table, c.parent, c.name
+func script(from, to State, remove bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%s\n", table)
 	if to.Chain || from.Chain {
