@@ -3,14 +3,17 @@ package configurator
 import (
 	"slices"
 	"sort"
+	"sync"
 	"time"
 
 	"homeconf/src/model"
 )
 
 // findings are what is wrong now, by who found it. Each source replaces its own
-// as a whole, so nothing mended stays listed.
+// as a whole, so nothing mended stays listed. It may be looked at from outside
+// the loop.
 type findings struct {
+	mu       sync.Mutex
 	bySource map[string]map[string]model.Finding
 }
 
@@ -18,6 +21,8 @@ func newFindings() *findings { return &findings{bySource: map[string]map[string]
 
 // set replaces what a source has found and tells what is new and what is gone.
 func (f *findings) set(source string, now time.Time, found []model.Finding) (raised, cleared []model.Finding) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	old := f.bySource[source]
 	next := make(map[string]model.Finding, len(found))
 	for _, n := range found {
@@ -50,6 +55,8 @@ func (f *findings) set(source string, now time.Time, found []model.Finding) (rai
 }
 
 func (f *findings) all() []model.Finding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var all []model.Finding
 	for _, s := range f.bySource {
 		for _, n := range s {
