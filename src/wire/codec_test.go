@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"reflect"
+	"strconv"
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
@@ -163,6 +164,9 @@ func seeds() [][]byte {
 }
 
 func TestCodecAgainstPeer(t *testing.T) {
+	if strconv.IntSize == 32 {
+		t.Skip("on 32 bits the peer takes lengths that overflow its int")
+	}
 	for n, b := range seeds() {
 		for k, kind := range structs {
 			hold(t, kind, b)
@@ -183,6 +187,9 @@ func TestCodecAgainstPeer(t *testing.T) {
 }
 
 func FuzzCodec(f *testing.F) {
+	if strconv.IntSize == 32 {
+		f.Skip("on 32 bits the peer takes lengths that overflow its int")
+	}
 	for i, b := range seeds() {
 		f.Add(uint8(i), b)
 	}
