@@ -114,6 +114,8 @@ func hold(t *testing.T, kind any, b []byte) {
 		t.Fatalf("%T: %x: %v has no reason", kind, b, err)
 	case err == nil && peerErr != nil:
 		t.Fatalf("%T: took %x, which the peer refuses: %v", kind, b, peerErr)
+	case err != nil && peerErr == nil && strconv.IntSize == 32 && longLength(b):
+		return // the peer cuts such a length down to an int, and then takes it
 	case err != nil && peerErr == nil && !bytes.Contains([]byte(err.Error()), []byte("integer keys")):
 		t.Fatalf("%T: refused %x, which the peer takes: %v", kind, b, err)
 	case err != nil:
@@ -126,6 +128,12 @@ func hold(t *testing.T, kind any, b []byte) {
 	if !bytes.Equal(again, peerAgain) {
 		t.Fatalf("%T: %+v is %x, and with the peer %x", kind, ours.Elem(), again, peerAgain)
 	}
+}
+
+// longLength says whether there may be a length of eight bytes in b, which a
+// 32-bit int does not hold.
+func longLength(b []byte) bool {
+	return bytes.ContainsAny(b, "\x5b\x7b") || bytes.IndexByte(b, 0x9b) >= 0 || bytes.IndexByte(b, 0xbb) >= 0
 }
 
 func must(b []byte, err error) []byte {
@@ -164,9 +172,6 @@ func seeds() [][]byte {
 }
 
 func TestCodecAgainstPeer(t *testing.T) {
-	if strconv.IntSize == 32 {
-		t.Skip("on 32 bits the peer takes lengths that overflow its int")
-	}
 	for n, b := range seeds() {
 		for k, kind := range structs {
 			hold(t, kind, b)
@@ -187,9 +192,6 @@ func TestCodecAgainstPeer(t *testing.T) {
 }
 
 func FuzzCodec(f *testing.F) {
-	if strconv.IntSize == 32 {
-		f.Skip("on 32 bits the peer takes lengths that overflow its int")
-	}
 	for i, b := range seeds() {
 		f.Add(uint8(i), b)
 	}
