@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -674,11 +675,11 @@ gateway.changed: The gateway was changed: 2 steps.
 // fullDisk is a database's disk with a switch.
 type fullDisk struct {
 	inventory.FS
-	full bool
+	full atomic.Bool
 }
 
 func (d *fullDisk) WriteSynced(path string, b []byte, mode fs.FileMode) error {
-	if d.full {
+	if d.full.Load() {
 		return syscall.ENOSPC
 	}
 	return d.FS.WriteSynced(path, b, mode)
@@ -697,7 +698,7 @@ func TestStoryFullDisk(t *testing.T) {
 		defer s.end()
 		b, id := s.stranger()
 		s.told = len(s.events())
-		disk.full = true
+		disk.full.Store(true)
 		refused := fmt.Sprintf("writing %s/home/devices/box1.json: no space left on device", s.dir)
 		s.fails("device_adopt", calls.Args{"id": id, "code": b.digits(t)}, "the device can't be let in, for that can't be stored: "+refused)
 		s.tells("finding.raised: The database can't be written: " + refused + "\n- Make room on the router's flash; until then what is learned is lost at a restart.")
@@ -705,14 +706,14 @@ func TestStoryFullDisk(t *testing.T) {
 		if st := s.device(id).State; st != model.DeviceWaiting || s.gw.Sets() != 0 {
 			t.Errorf("it is %s, and the gateway was written %d times", st, s.gw.Sets())
 		}
-		disk.full = false
+		disk.full.Store(false)
 		s.must("device_adopt", calls.Args{"id": id, "code": b.digits(t)})
 		time.Sleep(time.Second)
 		if d := s.device(id); d.Progress != "configured" || s.wrongs() != "" {
 			t.Errorf("%+v\n%s", d.DeviceSummary, s.wrongs())
 		}
 		// A choice that can't be stored is none, and a plan that can't is not carried out.
-		disk.full = true
+		disk.full.Store(true)
 		if _, err := s.call("device_set", calls.Args{"id": id, "address": "192.168.1.77"}); err == nil || s.device(id).Record.Choice.Address.IsValid() {
 			t.Errorf("chosen: %v, %+v", err, s.device(id).Record.Choice)
 		}
@@ -723,7 +724,7 @@ func TestStoryFullDisk(t *testing.T) {
 		if in := b.dev.In(); in.AddressingType != model.AddressingStatic || s.gw.Sets() != sets || !strings.Contains(s.wrongs(), "store.full") {
 			t.Errorf("done without being stored: %+v\n%s", in, s.wrongs())
 		}
-		disk.full = false
+		disk.full.Store(false)
 		b.dev.Change(func(m *system.Memory, _ *model.Settings) {
 			m.Offer = system.Lease{Address: netip.MustParsePrefix("192.168.1.250/24"), Gateway: netip.MustParseAddr("192.168.1.1"), For: time.Hour}
 		})
